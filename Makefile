@@ -1,0 +1,48 @@
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+CODE := cryptopulse.py core server monitor simulator benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help dev test check fix monitor bench lock
+
+help: ## what can be made here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: .venv/ready ## serve prices on this machine: nothing else to install or start (ARGS="--instances 2")
+	@exec $(BIN)/cryptopulse dev $(ARGS)
+
+test: .venv/ready ## prove it (ARGS="-k decimals")
+	@$(BIN)/pytest $(ARGS)
+
+# ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC127 a fork of httpx: not ours.
+check: .venv/ready ## format, lint, layers and types, as CI runs them
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@find $(CODE) -name '*.py' | xargs $(BIN)/flake8-async --disable=ASYNC9,ASYNC114,ASYNC127
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
+
+fix: .venv/ready ## format, and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+monitor: .venv/ready ## watch a running `make dev`
+	@exec $(BIN)/cryptopulse monitor $(ARGS)
+
+bench: .venv/ready ## how many upstream calls batching saves
+	@$(BIN)/python -m benchmarks.reduction $(ARGS)
+
+lock: ## pin and hash every dependency anew (wants `uv`)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+		--extra dev --group test --group lint --group build pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+		pyproject.toml -o requirements-serve.txt
+
+# One stamp says that the environment holds exactly what requirements.txt pins.
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "CryptoPulse needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,16 @@
+"""The idea of CryptoPulse: many requests, one upstream call. Knows neither HTTP servers nor screens.
+
+The layers, from the front door down; imports point only downwards:
+
+    service                    the whole core, opened and closed in order
+    price_desk                 admit(coin): charge, join, wait, answer; owns the nursery of windows
+    window, flusher            one batch's life here: wait until full or due > claim > fetch > complete
+    waiters, result_feed       requests parked on this instance; pub/sub that wakes them
+    coordinator                the Lua scripts as methods; no decisions
+    redis_link                 the one owner of the hot Redis connection; lua: the scripts
+    coingecko                  the only module that knows CoinGecko
+    outbox, history            prices on their way to Postgres; the only module that knows Postgres
+    watch                      what instances tell monitors, while one is watching
+    batches, events            states, outcomes and the flush policy; what happens, as frozen structs
+    keys, settings, prices, errors     values
+"""

@@ -1,0 +1,113 @@
+"""What a batch can be, what it can come to, and when it is time to flush it.
+
+    open ──claim──▶ claimed ──complete──▶ answered | failed
+                      │  ▲
+                      └──┘ takeover: the lease ran out, the fencing token grows
+
+The Lua scripts keep this table; nothing else changes a batch's state.
+"""
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from core.errors import CryptoPulseError, UnknownCoin, UnlistedCurrency, UpstreamFailed, UpstreamLimited
+from core.prices import Price
+
+State = Literal["open", "claimed", "answered", "failed"]
+Trigger = Literal["threshold", "window", "ride-along", "takeover", "drain"]
+FailureKind = Literal["unknown_coin", "upstream_limited", "upstream_failed"]
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "open": frozenset({"claimed"}),
+    "claimed": frozenset({"claimed", "answered", "failed"}),
+    "answered": frozenset(),
+    "failed": frozenset(),
+}
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a batch got no prices."""
+
+    kind: FailureKind
+    message: str
+    retry_after_s: int | None = None
+
+    def as_error(self) -> CryptoPulseError:
+        """The error that every request of the batch gets."""
+        error = _ERRORS[self.kind]
+        return error(self.message, retry_after_s=self.retry_after_s)
+
+
+_ERRORS: dict[FailureKind, type[CryptoPulseError]] = {
+    "unknown_coin": UnknownCoin,
+    "upstream_limited": UpstreamLimited,
+    "upstream_failed": UpstreamFailed,
+}
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one flush brought to one batch; every request of it is answered from this."""
+
+    batch_id: str
+    coin_id: str
+    trigger: Trigger
+    size: int  # requests admitted, over all instances
+    fetched_at_ms: int  # unix time of the claim, just before the call, by Redis' clock
+    upstream_ms: float  # how long the call took
+    prices: dict[str, Decimal | None] = {}  # {vs_currency: price, None where the upstream's value was no price}
+    failure: Failure | None = None
+
+    def price_in(self, vs_currency: str) -> Price:
+        """The price in one currency, or raise what a request for it is to be told."""
+        if self.failure is not None:
+            raise self.failure.as_error()
+        if vs_currency not in self.prices:
+            raise UnlistedCurrency(f"CoinGecko lists no price of '{self.coin_id}' in '{vs_currency}'.")
+        price = self.prices[vs_currency]
+        if price is None:
+            raise UpstreamFailed(f"CoinGecko's price of '{self.coin_id}' could not be read. Try again shortly.")
+        return Price(self.batch_id, self.coin_id, vs_currency, price, self.fetched_at_ms)
+
+    @property
+    def known_prices(self) -> list[Price]:
+        """The prices to keep."""
+        return [
+            Price(self.batch_id, self.coin_id, vs_currency, price, self.fetched_at_ms)
+            for vs_currency, price in self.prices.items()
+            if price is not None
+        ]
+
+
+class View(msgspec.Struct):
+    """What this instance knows of a batch that has waiters here; times on trio's clock, in seconds."""
+
+    due_at: float
+    size: int
+    claimed: bool = False  # by another instance
+    held_until: float = float("-inf")  # the end of another's lease on this batch or on the coin's one before it
+    draining: bool = False
+
+
+def next_step(view: View, now: float, threshold: int) -> Trigger | float:
+    """The flush policy: why to flush the batch now, or when to look at it again if nothing happens before."""
+    if now < view.held_until:
+        return view.held_until
+    if view.claimed:
+        return "takeover"
+    if view.size >= threshold:
+        return "threshold"
+    if now >= view.due_at:
+        return "window"
+    return "drain" if view.draining else view.due_at
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """The answer to one price request, and how it came about."""
+
+    price: Price
+    size: int
+    trigger: Trigger
+    batch_ms: float  # from admission to the answer
+    upstream_ms: float

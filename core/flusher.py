@@ -1,0 +1,144 @@
+"""A flush: batches that this instance claimed, one upstream call, and the results for everybody.
+
+While the call runs the leases are renewed; should they be lost all the same, the call is given up, since its result
+would be refused.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import structlog
+import trio
+
+from core.batches import Failure, Result
+from core.coingecko import CoinGecko
+from core.coordinator import Claimed, Coordinator
+from core.errors import RedisUnavailable, UpstreamFailed, UpstreamLimited
+from core.events import Flushed, unix_ms
+from core.redis_link import RedisLink, RedisRefused
+from core.watch import Broadcast
+
+_RENEW_EVERY_S = 0.5
+# Beyond this nobody is answered from the result anyway: those who wait were told 503.
+_COMPLETION_PATIENCE_S = 2.0
+
+_log = structlog.get_logger()
+
+
+class Flusher:
+    """Flushes what was claimed."""
+
+    def __init__(
+        self,
+        instance: str,
+        coordinator: Coordinator,
+        link: RedisLink,
+        upstream: CoinGecko,
+        broadcast: Broadcast,
+    ) -> None:
+        self._instance = instance
+        self._coordinator = coordinator
+        self._link = link
+        self._upstream = upstream
+        self._broadcast = broadcast
+        self.calls = 0  # upstream calls begun
+
+    async def flush(self, claims: Sequence[Claimed]) -> list[Result]:
+        """Fetch the claimed batches and settle them; return the results that stand.
+
+        Empty if another instance took over meanwhile, or Redis went away before it knew of the results.
+        """
+        started_at = trio.current_time()
+        outcomes: list[tuple[Claimed, Result]] = []
+        accepted: set[str] = set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hold, claims, nursery.cancel_scope)
+            outcomes = await self._fetch(claims)
+            accepted = await self._complete(outcomes)
+            nursery.cancel_scope.cancel()
+        results = [result for claim, result in outcomes if claim.batch_id in accepted]
+        self._tell(claims, results, (trio.current_time() - started_at) * 1000)
+        return results
+
+    async def _hold(self, claims: Sequence[Claimed], flush: trio.CancelScope) -> None:
+        held = len(claims)
+        while held:
+            await trio.sleep(_RENEW_EVERY_S)
+            try:
+                held = await self._coordinator.renew(claims)
+            except RedisUnavailable:
+                await self._link.wait_up()
+        flush.cancel()
+
+    async def _fetch(self, claims: Sequence[Claimed]) -> list[tuple[Claimed, Result]]:
+        called_at = trio.current_time()
+        self.calls += 1
+        failure: Failure | None = None
+        answer: Mapping[str, Mapping[str, Decimal | None]] = {}
+        try:
+            answer = await self._upstream.fetch(
+                {claim.coin_id for claim in claims},
+                frozenset().union(*(claim.vs_currencies for claim in claims)),
+            )
+        except UpstreamLimited as error:
+            failure = Failure("upstream_limited", error.message, error.retry_after_s)
+            _log.warning("coingecko limits us", reason=str(error.__cause__ or error))
+        except UpstreamFailed as error:
+            failure = Failure("upstream_failed", error.message)
+            _log.warning("coingecko failed", reason=str(error.__cause__ or error), exc_info=error)
+        upstream_ms = (trio.current_time() - called_at) * 1000
+        return [(claim, _result(claim, upstream_ms, failure, answer.get(claim.coin_id))) for claim in claims]
+
+    async def _complete(self, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
+        with trio.move_on_after(_COMPLETION_PATIENCE_S):
+            while True:
+                try:
+                    return await self._coordinator.complete(outcomes)
+                except RedisRefused:
+                    return set()
+                except RedisUnavailable:
+                    await self._link.wait_up()
+        return set()
+
+    def _tell(self, claims: Sequence[Claimed], results: Sequence[Result], total_ms: float) -> None:
+        first = claims[0]
+        failures = [result.failure.kind for result in results if result.failure]
+        event = Flushed(
+            instance=self._instance,
+            at_ms=unix_ms(),
+            trigger=first.trigger,
+            coins=[claim.coin_id for claim in claims],
+            requests=sum(claim.size for claim in claims),
+            upstream_ms=results[0].upstream_ms if results else total_ms,
+            outcome="fenced" if not results else "failed" if failures else "answered",
+            reason=", ".join(failures),
+        )
+        self._broadcast.tell(event)
+        _log.info(
+            "flush",
+            trigger=event.trigger,
+            coins=event.coins,
+            batches=[claim.batch_id for claim in claims],
+            requests=event.requests,
+            upstream_ms=round(event.upstream_ms, 1),
+            total_ms=round(total_ms, 1),
+            outcome=event.outcome,
+            **({"reason": event.reason} if event.reason else {}),
+        )
+
+
+def _result(
+    claim: Claimed, upstream_ms: float, failure: Failure | None, prices: Mapping[str, Decimal | None] | None
+) -> Result:
+    if failure is None and prices is None:
+        failure = Failure("unknown_coin", f"CoinGecko knows no coin '{claim.coin_id}'. Check the id.")
+    return Result(
+        batch_id=claim.batch_id,
+        coin_id=claim.coin_id,
+        trigger=claim.trigger,
+        size=claim.size,
+        fetched_at_ms=claim.claimed_at_ms,
+        upstream_ms=round(upstream_ms, 3),
+        prices={code: price for code, price in (prices or {}).items() if code in claim.vs_currencies},
+        failure=failure,
+    )

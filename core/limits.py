@@ -1,0 +1,25 @@
+"""What a rate limit says of a caller."""
+
+import msgspec
+
+from core.errors import LimitReached
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """A caller's account after one request: how much is left, and when more will be."""
+
+    caller: str
+    limit: int
+    remaining: int
+    reset_s: int  # seconds until the oldest charged request leaves the window
+
+
+class OverLimit(LimitReached):
+    """The caller used up its limit; nothing was charged for this request."""
+
+    def __init__(self, charge: Charge) -> None:
+        super().__init__(
+            f"You may send {charge.limit} requests a window. Try again in {charge.reset_s} s.",
+            retry_after_s=charge.reset_s,
+        )
+        self.charge = charge

@@ -1,0 +1,32 @@
+"""The Lua scripts, as values: source and digest. README.md beside this file says what each makes atomic."""
+
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+
+class Script(msgspec.Struct, frozen=True):
+    """One script as Redis gets it."""
+
+    name: str
+    source: str
+    digest: str
+
+
+def _load(name: str, *parts: str) -> Script:
+    texts = [files(__package__).joinpath(f"{part}.lua").read_text() for part in (*parts, name)]
+    source = "\n".join(texts)
+    digest = sha1(source.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by SHA-1
+    return Script(name, source, digest)
+
+
+ADMIT: Final = _load("admit", "time", "limit")
+CHARGE: Final = _load("charge", "time", "limit")
+CLAIM: Final = _load("claim", "time")
+RENEW: Final = _load("renew", "time")
+COMPLETE: Final = _load("complete")
+LOOK: Final = _load("look", "time")
+
+SCRIPTS: Final = (ADMIT, CHARGE, CLAIM, RENEW, COMPLETE, LOOK)

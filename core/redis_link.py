@@ -1,0 +1,175 @@
+"""The one owner of the hot Redis connection.
+
+    link = RedisLink(url)
+    await nursery.start(link.run)
+    reply = await link.call("PING")
+
+Callers hand their commands over; whatever is waiting goes out as one pipeline, and each caller gets its own reply. A
+cancelled caller only stops waiting: the connection never notices. While Redis is away calls fail at once.
+"""
+
+from collections import deque
+from typing import Any
+
+import hiredis
+import structlog
+import trio
+
+from core.errors import RedisUnavailable
+from core.lua import SCRIPTS, Script
+from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, connect, first_of, pack
+
+# Short enough to be back well within 2 s of Redis' return, long enough not to hammer it.
+_RECONNECT_EVERY_S = 0.25
+
+_log = structlog.get_logger()
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis answered with an error, such as being out of memory or loading its data."""
+
+
+class _Call:
+    """One command on its way, and where its reply goes."""
+
+    __slots__ = ("done", "reply")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.reply: Any = None
+
+
+class RedisLink:
+    """A pipelined connection that reconnects by itself."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._outgoing: list[bytes] = []
+        self._wake = trio.Event()
+        self._unanswered: deque[_Call] = deque()
+        self._silence = trio.CancelScope()  # its deadline moves: calls are unanswered, and nothing came since
+        self._up = trio.Event()
+        self._down = trio.Event()
+        self._down.set()
+        self._tried = trio.Event()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether calls are being taken."""
+        return self._up.is_set()
+
+    async def wait_up(self) -> None:
+        """Wait until Redis is connected."""
+        await self._up.wait()
+
+    async def wait_down(self) -> None:
+        """Wait until Redis is away."""
+        await self._down.wait()
+
+    async def call(self, *command: str | bytes | int) -> Any:
+        """Send one command and return its reply.
+
+        Raises RedisUnavailable at once while Redis is away, and when it says nothing for PATIENCE_S (the command may
+        then have been carried out); RedisRefused when Redis answers with an error.
+        """
+        if not self.is_up:
+            raise RedisUnavailable
+        call = _Call()
+        if not self._unanswered:
+            self._silence.deadline = trio.current_time() + PATIENCE_S
+        self._unanswered.append(call)
+        self._outgoing.append(pack(*command))
+        self._wake.set()
+        await call.done.wait()
+        if isinstance(call.reply, ConnectionLost):
+            raise RedisUnavailable from call.reply
+        if isinstance(call.reply, hiredis.ReplyError):
+            raise RedisRefused from call.reply
+        return call.reply
+
+    async def run_script(self, script: Script, keys: list[str], args: list[str | bytes | int]) -> Any:
+        """Run a script by its digest; raises as `call` does."""
+        try:
+            return await self.call("EVALSHA", script.digest, len(keys), *keys, *args)
+        except RedisRefused as error:
+            if not str(error.__cause__).startswith("NOSCRIPT"):
+                _log.error("redis refused a script", script=script.name, reason=str(error.__cause__))
+                raise
+        return await self.call("EVAL", script.source, len(keys), *keys, *args)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the connection for ever; started once it is up, or Redis was found to be away."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_connected)
+            await self._tried.wait()
+            task_status.started()
+
+    async def _keep_connected(self) -> None:
+        try:
+            while True:
+                try:
+                    await self._connect_and_serve()
+                except* ConnectionLost as lost:
+                    self._lose(first_of(lost))
+                await trio.sleep(_RECONNECT_EVERY_S)
+        finally:
+            self._go_down(ConnectionLost("this instance is ending"))
+
+    async def _connect_and_serve(self) -> None:
+        async with connect(self._url) as connection:
+            await self._load_scripts(connection)
+            self._come_up()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, connection)
+                nursery.start_soon(self._receive, connection)
+
+    async def _load_scripts(self, connection: RedisConnection) -> None:
+        try:
+            with trio.fail_after(PATIENCE_S):
+                replies = await connection.call(*(pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS))
+        except trio.TooSlowError as error:
+            raise ConnectionLost(f"no answer within {PATIENCE_S} s") from error
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise ConnectionLost(f"Redis is not ready: {reply}")
+
+    def _come_up(self) -> None:
+        self._silence = trio.CancelScope()
+        self._down = trio.Event()
+        self._up.set()
+        self._tried.set()
+        _log.info("redis connected")
+
+    def _lose(self, reason: ConnectionLost) -> None:
+        if self.is_up or not self._tried.is_set():
+            _log.warning("redis is away", reason=str(reason))
+        self._go_down(reason)
+
+    def _go_down(self, reason: ConnectionLost) -> None:
+        if self.is_up:
+            self._up = trio.Event()
+        self._down.set()
+        self._tried.set()
+        self._outgoing.clear()
+        while self._unanswered:
+            self._settle(reason)
+
+    async def _send(self, connection: RedisConnection) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            pipeline, self._outgoing = self._outgoing, []
+            await connection.send(b"".join(pipeline))
+
+    async def _receive(self, connection: RedisConnection) -> None:
+        with self._silence:
+            while True:
+                for reply in await connection.receive():
+                    self._settle(reply)
+                self._silence.deadline = trio.current_time() + PATIENCE_S if self._unanswered else float("inf")
+        raise ConnectionLost(f"no answer within {PATIENCE_S} s")
+
+    def _settle(self, reply: Any) -> None:
+        call = self._unanswered.popleft()
+        call.reply = reply
+        call.done.set()

@@ -1,0 +1,134 @@
+"""Redis pub/sub, as it reaches this instance: batches that are full, results, and monitors that watch.
+
+    feed = ResultFeed(url, desk, broadcast)
+    await nursery.start(feed.run)         # subscribed when this returns, if Redis is there
+
+Messages are lost while the subscription is down: the listener is told to look for itself each time it is back. A feed
+that falls silent is asked for a sign of life, so a dead connection is found within a second.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+import trio
+
+from core import keys
+from core.batches import Result
+from core.redis_connection import ConnectionLost, RedisConnection, connect, first_of, pack
+
+_QUIET_S = 0.5
+_RECONNECT_EVERY_S = 0.25
+
+_log = structlog.get_logger()
+
+
+class Full(msgspec.Struct, frozen=True, tag="full"):
+    """A batch holds as many requests as its threshold."""
+
+    batch_id: str
+    coin_id: str
+    size: int
+
+
+class SettledTogether(msgspec.Struct, frozen=True, tag="settled"):
+    """The results of one flush."""
+
+    results: list[Result]
+
+
+_decode = msgspec.json.Decoder(Full | SettledTogether).decode
+
+
+class Listener(Protocol):
+    """Whoever has requests waiting."""
+
+    def hear_full(self, batch_id: str, coin_id: str, size: int) -> None:
+        """A batch is full."""
+
+    def hear_results(self, results: Sequence[Result]) -> None:
+        """Batches were settled."""
+
+    def look(self) -> Awaitable[None]:
+        """Messages may have been missed."""
+
+
+class Watched(Protocol):
+    """Whoever tells monitors."""
+
+    def hear_watch(self) -> None:
+        """A monitor watches."""
+
+
+class ResultFeed:
+    """One subscription that reconnects by itself."""
+
+    def __init__(self, url: str, listener: Listener, watched: Watched) -> None:
+        self._url = url
+        self._listener = listener
+        self._watched = watched
+        self._tried = trio.Event()
+        self.is_up = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen for ever; started once subscribed, or Redis was found to be away."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_subscribed)
+            await self._tried.wait()
+            task_status.started()
+
+    async def _keep_subscribed(self) -> None:
+        while True:
+            try:
+                async with connect(self._url) as connection:
+                    await self._subscribe(connection)
+                    await self._listener.look()
+                    await self._listen(connection)
+            except* ConnectionLost as lost:
+                if self.is_up:
+                    _log.warning("result feed lost", reason=str(first_of(lost)))
+            finally:
+                self.is_up = False
+                self._tried.set()
+            await trio.sleep(_RECONNECT_EVERY_S)
+
+    async def _subscribe(self, connection: RedisConnection) -> None:
+        try:
+            with trio.fail_after(_QUIET_S):
+                await connection.call(pack("SUBSCRIBE", keys.FEED), pack("SUBSCRIBE", keys.WATCH))
+        except trio.TooSlowError as error:
+            raise ConnectionLost("no subscription in time") from error
+        self.is_up = True
+        self._tried.set()
+
+    async def _listen(self, connection: RedisConnection) -> None:
+        while True:
+            for kind, *rest in await self._replies(connection):
+                if kind == b"message":
+                    self._hear(*rest)
+
+    async def _replies(self, connection: RedisConnection) -> list[Any]:
+        with trio.move_on_after(_QUIET_S):
+            return await connection.receive()
+        await connection.send(pack("PING"))
+        try:
+            with trio.fail_after(_QUIET_S):
+                return await connection.receive()
+        except trio.TooSlowError as error:
+            raise ConnectionLost("Redis fell silent") from error
+
+    def _hear(self, channel: bytes, payload: bytes) -> None:
+        if channel == keys.WATCH.encode():
+            self._watched.hear_watch()
+            return
+        try:
+            message = _decode(payload)
+        except msgspec.DecodeError as error:
+            _log.error("a message on the feed could not be read", reason=str(error))
+            return
+        match message:
+            case Full(batch_id, coin_id, size):
+                self._listener.hear_full(batch_id, coin_id, size)
+            case SettledTogether(results):
+                self._listener.hear_results(results)

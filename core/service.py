@@ -1,0 +1,84 @@
+"""The core, opened: each part outlives those below it, and the closing of the blocks is the shutdown.
+
+    async with trio_asyncio.open_loop(), open_core(settings) as core:
+        async with core.desk.admit("bitcoin", "usd", caller="user:ann") as waiter: ...
+
+A background task that crashes ends the block with its error: better no service than one that only looks alive.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+from trio_asyncio import aio_as_trio
+
+from core import outbox
+from core.coingecko import open_coingecko
+from core.coordinator import Coordinator
+from core.events import Stopped, unix_ms
+from core.flusher import Flusher
+from core.history import History, open_history
+from core.price_desk import PriceDesk
+from core.redis_link import RedisLink
+from core.result_feed import ResultFeed
+from core.settings import Settings
+from core.watch import Broadcast
+
+# For the last words, to Redis and to monitors, when everything else has ended.
+_GOODBYE_S = 1.0
+
+
+class Core(msgspec.Struct, frozen=True):
+    """What the front of the house needs of it."""
+
+    desk: PriceDesk
+    coordinator: Coordinator
+    history: History
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Open the core inside a trio_asyncio loop, subscribed to its feed; Redis and Postgres may be away."""
+    instance = _instance_name()
+    redis_url = settings.redis_url.get_secret_value()
+    async with (
+        open_history(settings.database_url.get_secret_value()) as history,
+        open_coingecko(settings) as coingecko,
+        _open_outbox(redis_url, history, instance) as writer,
+        trio.open_nursery() as nursery,
+    ):
+        link = RedisLink(redis_url)
+        coordinator = Coordinator(link, settings)
+        broadcast = Broadcast(coordinator)
+        flusher = Flusher(instance, coordinator, link, coingecko, broadcast)
+        desk = PriceDesk(instance, settings, link, coordinator, flusher, broadcast)
+        feed = ResultFeed(redis_url, desk, broadcast)
+
+        await nursery.start(link.run)
+        await nursery.start(writer.run)
+        await nursery.start(desk.run)
+        await nursery.start(feed.run)
+        nursery.start_soon(broadcast.run, desk.snapshot)
+        yield Core(desk, coordinator, history)
+        with trio.move_on_after(_GOODBYE_S):
+            await broadcast.say(Stopped(instance, unix_ms()))
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_outbox(redis_url: str, history: History, instance: str) -> AsyncIterator[outbox.OutboxWriter]:
+    redis = outbox.connect(redis_url)
+    try:
+        yield outbox.OutboxWriter(redis, history, instance)
+    finally:
+        with trio.move_on_after(_GOODBYE_S, shield=True):
+            await aio_as_trio(redis.aclose)()
+
+
+def _instance_name() -> str:
+    """A name that tells an operator where it runs, and that no other instance has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -1,0 +1,1 @@
+"""The HTTP side of CryptoPulse: lifetimes, routes, tokens, errors as statuses."""

@@ -1,0 +1,162 @@
+"""Around the whole app: an id and a line in the log for every request, and an answer whatever happens."""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from secrets import token_hex
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import structlog
+import trio
+from werkzeug.exceptions import NotFound
+
+from server.errors import answer_to, most_telling
+from server.notes import Notes, Scope, notes_of
+
+Message = MutableMapping[str, Any]  # of ASGI
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+_CLIENT_LEFT = 499  # as nginx writes it
+_SERVER_ERROR = 500
+_SHOWN_PATH_LENGTH = 256
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+
+
+class AccessLog:
+    """ASGI middleware."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("server.access")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on and log how it ended, also when it is cancelled."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        scope["path"] = decoded_path(scope)
+        request_id = _request_id(scope)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        exchange = _Exchange(scope["type"], receive, send, request_id)
+        started = trio.current_time()
+        try:
+            await self._answer(scope, exchange)
+        finally:
+            self._write(scope, exchange.outcome, (trio.current_time() - started) * 1000)
+
+    async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
+        if scope["type"] == "websocket":
+            await exchange.send_error(NotFound())
+            return
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except (Exception, BaseExceptionGroup) as group:
+            error = most_telling(group)
+            if exchange.status is not None or isinstance(error, BaseExceptionGroup):
+                raise
+            notes_of(scope).error = error
+            await exchange.send_error(error)
+
+    def _write(self, scope: Scope, status: int | None, duration_ms: float) -> None:
+        notes = notes_of(scope)
+        self._level(scope, status)(
+            "request",
+            method=scope.get("method", "WEBSOCKET"),
+            path=scope["path"][:_SHOWN_PATH_LENGTH],
+            status=status,
+            duration_ms=round(duration_ms, 1),
+            **_known(notes, status),
+        )
+
+    def _level(self, scope: Scope, status: int | None) -> Callable[..., Any]:
+        if status is None or status == _SERVER_ERROR:
+            return self._log.error
+        if status > _SERVER_ERROR:
+            return self._log.warning
+        return self._log.debug if scope["path"].startswith("/health/") else self._log.info
+
+
+class _Exchange:
+    """One request's two ends, watched."""
+
+    def __init__(self, kind: str, receive: Receive, send: Send, request_id: str) -> None:
+        # How ASGI calls an HTTP answer to somebody who wanted a WebSocket.
+        self._prefix = "websocket." if kind == "websocket" else ""
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id.encode()
+        self._left = False
+        self.status: int | None = None
+
+    @property
+    def outcome(self) -> int | None:
+        """The status, 499 if the client left before there was one, None if the server ended first."""
+        return _CLIENT_LEFT if self.status is None and self._left else self.status
+
+    async def receive(self) -> Message:
+        """The next message from the client."""
+        message = await self._receive()
+        self._left = self._left or message["type"] == "http.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message to the client, the first one with the request id."""
+        if message["type"].endswith("http.response.start"):
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
+        await self._send(message)
+
+    async def send_error(self, error: Exception) -> None:
+        """Answer what the app itself could not."""
+        answer = answer_to(error)
+        headers = {"content-type": "application/json", "content-length": str(len(answer.body))} | answer.headers
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        start = {"type": f"{self._prefix}http.response.start", "status": answer.status, "headers": encoded}
+        await self.send(start)
+        await self.send({"type": f"{self._prefix}http.response.body", "body": answer.body, "more_body": False})
+
+
+def decoded_path(scope: Scope) -> str:
+    """The path that routes are matched with; a slash that came encoded is no slash between its parts."""
+    raw: bytes = scope["raw_path"]
+    target = unquote(_ENCODED_SLASH.sub(b"%252F", raw).decode("ascii", "replace"))
+    if target.startswith("/"):
+        return target
+    try:
+        return urlsplit(target).path or "/"
+    except ValueError:  # such as 'http://[': no route has it
+        return f"/{target}"
+
+
+def _request_id(scope: Scope) -> str:
+    given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+        return str(given[0].decode())
+    return token_hex(16)
+
+
+def _known(notes: Notes, status: int | None) -> dict[str, Any]:
+    """What the notes tell, without what they do not know."""
+    known: dict[str, Any] = {"caller": notes.caller, "batch_id": notes.batch_id}
+    if notes.error is not None:
+        known |= _told(notes.error, status)
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _told(error: BaseException, status: int | None) -> dict[str, Any]:
+    """An error in as much detail as it is our fault; what a client did wrong may quote what it sent."""
+    if status == _SERVER_ERROR:
+        return {"exc_info": error}
+    return {"error": _causes(error) if status is not None and status > _SERVER_ERROR else type(error).__name__}
+
+
+def _causes(error: BaseException) -> str:
+    """An error and what led to it, in one line."""
+    chain = [f"{type(error).__name__}: {error}"]
+    while (cause := error.__cause__) is not None:
+        chain.append(f"{type(cause).__name__}: {cause}")
+        error = cause
+    return " < ".join(chain)

@@ -1,0 +1,63 @@
+"""The app: wiring only."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, cast
+
+from quart import Response
+from quart.ctx import RequestContext
+from quart.typing import ResponseReturnValue
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from server.access_log import AccessLog
+from server.answers import tell_charge
+from server.connection import Connection
+from server.errors import error_response, most_telling
+from server.openapi import open_api
+from server.routes import auth, docs, health, prices
+from server.services import EXTENSION, Services
+
+if TYPE_CHECKING:
+    from quart.json.provider import DefaultJSONProvider
+
+MAX_BODY_BYTES = 16 * 1024
+BODY_TIMEOUT_S = 10
+
+
+class App(QuartTrio):
+    """Quart on Trio, with connections that end when they should, and one place for errors and for limits told."""
+
+    asgi_http_class = Connection
+
+    async def handle_user_exception(self, error: Exception | BaseExceptionGroup) -> HTTPException | ResponseReturnValue:
+        """Answer an error of a route, or raise the group that holds a cancellation."""
+        told = most_telling(error)
+        if isinstance(told, BaseExceptionGroup):
+            raise told
+        return error_response(told)
+
+    async def process_response(
+        self, response: Response | WerkzeugResponse, request_context: RequestContext | None = None
+    ) -> Response | WerkzeugResponse:
+        """Add to an answer, whatever it is, what is left of the caller's limit."""
+        response = await super().process_response(response, request_context)
+        tell_charge(response.headers)
+        return response
+
+
+def create_app(services: Services) -> QuartTrio:
+    """Put the routes around the services."""
+    app = App("cryptopulse", static_folder=None)
+    app.extensions[EXTENSION] = services
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False  # else '//' is answered by a redirect, which is no JSON
+    for routes in (auth, prices, health, docs):
+        app.register_blueprint(routes.blueprint)
+    open_api(version("cryptopulse")).init_app(app)
+    cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order
+    # Quart's own way to put something around an app is to assign to this method.
+    app.asgi_app = AccessLog(app.asgi_app)  # type: ignore[method-assign,assignment]
+    return app

@@ -1,0 +1,94 @@
+"""The one place that turns errors into answers: a status, headers, and a JSON body."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import msgspec
+from quart import Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from core.errors import CryptoPulseError, Unauthorized
+from core.limits import OverLimit
+from server.answers import error_json, note_charge
+from server.auth import InvalidToken
+from server.notes import notes_of
+
+# For what Quart and Werkzeug refuse by themselves.
+_MESSAGES = {
+    400: "The request is malformed.",
+    404: "There is nothing here. /docs shows what there is.",
+    405: "This path does not take that method. See the Allow header.",
+    408: "The body came too slowly. Send the request again.",
+    413: "The body is too large.",
+    500: "Something went wrong on our side. Try again, and tell us the X-Request-Id if it stays.",
+}
+_DEFAULT_RETRY_AFTER_S = 1
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """An error as the client gets it."""
+
+    status: int
+    message: str
+    headers: dict[str, str]
+
+    @property
+    def body(self) -> bytes:
+        """The JSON."""
+        return error_json(self.status, self.message)
+
+
+def answer_to(error: BaseException) -> ErrorAnswer:
+    """Say what a client is told of an error; of one that nobody foresaw, only that it happened."""
+    if isinstance(error, CryptoPulseError):
+        return ErrorAnswer(error.status, error.message, _headers_of(error))
+    if isinstance(error, HTTPException) and error.code is not None:
+        return _answer_to_http(error, error.code)
+    return ErrorAnswer(500, _MESSAGES[500], {})
+
+
+def error_response(error: Exception) -> Response:
+    """Answer the current request with an error, and leave word of it for the access log."""
+    notes_of(request.scope).error = error
+    if isinstance(error, OverLimit):
+        note_charge(error.charge)
+    answer = answer_to(error)
+    return Response(answer.body, answer.status, answer.headers, content_type="application/json")
+
+
+def most_telling(error: Exception | BaseExceptionGroup) -> Exception | BaseExceptionGroup:
+    """Of a group of errors, the one that the client is told.
+
+    A group that holds a cancellation stays whole: it belongs to whoever cancelled.
+    """
+    parts = list(leaves(error))
+    errors = [part for part in parts if isinstance(part, Exception)]
+    if len(errors) < len(parts):
+        return error
+    return min(errors, key=lambda part: not isinstance(part, CryptoPulseError | HTTPException))
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group of groups, or the one error."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for part in error.exceptions:
+        yield from leaves(part)
+
+
+def _headers_of(error: CryptoPulseError) -> dict[str, str]:
+    if isinstance(error, InvalidToken):
+        return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    if error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return {"Retry-After": str(max(error.retry_after_s or 0, _DEFAULT_RETRY_AFTER_S))}
+    return {}
+
+
+def _answer_to_http(error: HTTPException, status: int) -> ErrorAnswer:
+    message = _MESSAGES.get(status) or error.description or HTTPStatus(status).phrase
+    if isinstance(error, MethodNotAllowed):
+        return ErrorAnswer(status, message, {"Allow": ", ".join(sorted(error.valid_methods or ()))})
+    return ErrorAnswer(status, message, {})

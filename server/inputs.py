@@ -1,0 +1,118 @@
+"""What clients send, read strictly: a refusal names the field and what is allowed.
+
+A model's field descriptions are both its documentation and its error messages.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from quart import request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from core.errors import BadInput
+from core.prices import SUPPORTED_CURRENCIES, parse_currency
+
+_SHOWN_LENGTH = 40
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+
+
+class Input(BaseModel):
+    """A query or a body that allows no fields but its own."""
+
+    # Errors of pydantic show what was given: not where that may be a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+ModelT = TypeVar("ModelT", bound=Input)
+
+
+def parse_moment(text: str) -> datetime:
+    """Read an ISO 8601 time as UTC; a date is its first moment, a time without a zone is UTC.
+
+    Raises ValueError, also for times that UTC has no year 1 to 9999 for.
+    """
+    if _MOMENT.fullmatch(text) is None:
+        raise ValueError("not an ISO 8601 time")
+    moment = datetime.fromisoformat(text)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("out of range") from error
+
+
+def _whole_number(text: object) -> int:
+    if not isinstance(text, str) or _WHOLE_NUMBER.fullmatch(text) is None:
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def _moment(text: object) -> datetime:
+    if not isinstance(text, str):
+        raise ValueError("not a text")  # noqa: TRY004 - pydantic turns ValueErrors into its own, not TypeErrors
+    return parse_moment(text)
+
+
+def _currency(text: object) -> str:
+    return parse_currency(str(text))
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Currency = Annotated[
+    str, BeforeValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(SUPPORTED_CURRENCIES)})
+]
+
+
+def read_query(model: type[ModelT]) -> ModelT:
+    """The current request's query as `model`, or raise BadInput."""
+    given = request.args.to_dict(flat=False)
+    repeated = next((name for name, values in given.items() if len(values) > 1), None)
+    if repeated is not None:
+        raise BadInput(f"{repeated[:_SHOWN_LENGTH]}: give it once.")
+    try:
+        return model.model_validate({name: values[0] for name, values in given.items()})
+    except ValidationError as error:
+        raise BadInput(_sentence(error, model, "query parameter")) from None
+
+
+async def read_body(model: type[ModelT]) -> ModelT:
+    """The current request's JSON body as `model`.
+
+    Raises BadInput, or werkzeug's errors for another media type, too large a body or too slow a sender.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send JSON, with 'Content-Type: application/json'.")
+    body = await request.get_data(as_text=False)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise BadInput(_sentence(error, model, "field")) from None
+
+
+def _sentence(error: ValidationError, model: type[Input], kind: str) -> str:
+    """One sentence on the first thing that is wrong."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    if not problem["loc"]:
+        return _whole_sentence(problem["type"], problem["msg"])
+    name = str(problem["loc"][0])
+    descriptions = _descriptions(model)
+    if problem["type"] == "extra_forbidden":
+        return f"Unknown {kind} '{name[:_SHOWN_LENGTH]}'; known are {', '.join(descriptions)}."
+    return f"{name}: {descriptions[name]}"
+
+
+def _whole_sentence(kind: str, message: str) -> str:
+    if kind in {"json_invalid", "model_type"}:
+        return "The body must be a JSON object in UTF-8."
+    return message.removeprefix("Value error, ")
+
+
+def _descriptions(model: type[Input]) -> dict[str, str]:
+    fields: dict[str, Any] = model.model_json_schema()["properties"]
+    return {name: field["description"] for name, field in fields.items()}

@@ -1,0 +1,64 @@
+"""The server process: what it opens, from top to bottom, is closed from bottom to top.
+
+The shutdown order is the indentation: no new connections, the last answers, and only then what they needed.
+"""
+
+import sys
+
+import structlog
+import trio
+import trio_asyncio
+
+from core.service import open_core
+from core.settings import Settings, SettingsError, load_settings
+from server.app import create_app
+from server.errors import leaves
+from server.listener import CannotListen, bound_socket, serving
+from server.logs import configure_logs
+from server.services import Services
+from server.shutdown import CutOff, ended_by_signals
+
+_INTERRUPTED = 130  # as shells write it
+
+
+def run() -> None:
+    """Serve with the settings of the environment; exits with 1, and a line that says why, if that goes wrong."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.exit(str(error))
+    configure_logs(settings.log_level)
+    try:
+        trio.run(serve, settings)
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody is left to hear of it
+        sys.exit(_last_word(error))
+
+
+async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve until a signal, then answer who waits; reports the URL once it listens.
+
+    Raises CannotListen, CutOff, and whatever a background task dies of: better no server than one that only looks
+    alive.
+    """
+    draining = trio.Event()
+    with bound_socket(settings.host, settings.port) as listener:
+        async with trio_asyncio.open_loop(), open_core(settings) as core:
+
+            def begin_drain() -> None:
+                draining.set()
+                core.desk.drain()
+
+            app = create_app(Services(settings, core.desk, core.coordinator, core.history, draining))
+            async with ended_by_signals(begin_drain), serving(app, settings, listener, draining) as url:
+                task_status.started(url)
+
+
+def _last_word(error: BaseException) -> str | int:
+    """What the process ends with: a line for what the operator can mend or asked for, else a crash in the log."""
+    for leaf in leaves(error):
+        if isinstance(leaf, CannotListen | CutOff):
+            return str(leaf)
+        if isinstance(leaf, KeyboardInterrupt):
+            return _INTERRUPTED
+    structlog.get_logger("server").critical("crashed", exc_info=error)
+    return 1

@@ -1,0 +1,84 @@
+"""`POST /auth/login`: a password for a token."""
+
+import hashlib
+import hmac
+
+from pydantic import Field
+from quart import Blueprint, Response, request
+from quart_schema import document_request, tag
+
+from core.errors import Unauthorized
+from core.settings import Settings
+from server.answers import TokenBody, answer, note_charge
+from server.auth import issue_token
+from server.callers import caller_address
+from server.inputs import Input, read_body
+from server.notes import notes_of
+from server.openapi import LIMIT_HEADERS, UNCHARGED, documented
+from server.services import services
+
+blueprint = Blueprint("auth", __name__)
+
+_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60}
+
+
+class Login(Input):
+    """Who wants a token."""
+
+    username: str = Field(description="a text, required.")
+    password: str = Field(description="a text, required.")
+
+
+@blueprint.post("/auth/login")
+@documented(TokenBody, 400, 401, 408, 413, 415, 429, 503, headers=LIMIT_HEADERS, uncharged=UNCHARGED - {401})
+@document_request(Login)
+@tag(["auth"])
+async def login() -> Response:
+    """Exchange a user name and a password for an access token."""
+    credentials = await read_body(Login)
+    settings, coordinator = services().settings, services().coordinator
+    caller = f"login:{_client_address(settings)}"
+    notes_of(request.scope).caller = caller
+    note_charge(await coordinator.charge(caller, settings.throttle_login_limit))
+    if not _is_right(credentials, settings):
+        raise Unauthorized("Wrong user name or password.")
+    return _token_for(credentials.username, settings)
+
+
+def _client_address(settings: Settings) -> str:
+    client = request.scope.get("client")
+    forwarded_for = request.headers.getlist("X-Forwarded-For")
+    return caller_address(client[0] if client else None, forwarded_for, settings.trusted_proxies)
+
+
+def _is_right(given: Login, settings: Settings) -> bool:
+    """Compare both in the same time whatever is wrong: nobody learns a user name by the clock."""
+    user_matches = _same(given.username, settings.admin_user)
+    password_matches = _same(given.password, settings.admin_pass.get_secret_value())
+    return user_matches and password_matches
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(_digest(given), _digest(expected))
+
+
+def _digest(text: str) -> bytes:
+    # Of one length, so that the comparison does not tell the length either.
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _token_for(username: str, settings: Settings) -> Response:
+    expires_s = settings.jwt_expires_in
+    token = issue_token(
+        settings.jwt_secret.get_secret_value(), subject=username, username=username, expires_s=expires_s
+    )
+    body = TokenBody(token, "Bearer", duration_text(expires_s))
+    return answer(body, {"Cache-Control": "no-store"})
+
+
+def duration_text(seconds: int) -> str:
+    """Write a duration as `1h`, `30m`, `7d`, or `45s`."""
+    for unit, length_s in _UNITS_S.items():
+        if seconds % length_s == 0:
+            return f"{seconds // length_s}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,30 @@
+"""What the routes use, and how they get at it."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import trio
+from quart import current_app
+
+from core.coordinator import Coordinator
+from core.history import History
+from core.price_desk import PriceDesk
+from core.settings import Settings
+
+EXTENSION = "cryptopulse"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The core, as the HTTP side sees it."""
+
+    settings: Settings
+    desk: PriceDesk
+    coordinator: Coordinator
+    history: History
+    draining: trio.Event  # set once this instance is on its way out
+
+
+def services() -> Services:
+    """The services of the app that handles the current request."""
+    return cast("Services", current_app.extensions[EXTENSION])

@@ -1,0 +1,243 @@
+"""The scripts on a real Valkey."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+import trio
+
+from core import keys
+from core.batches import Failure, Result
+from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled
+from core.errors import OutboxFull
+from core.limits import OverLimit
+from core.redis_link import RedisLink
+from tests.core.model import settings_for_tests
+
+
+def result_of(claim: Claimed, **prices: str) -> Result:
+    return Result(
+        batch_id=claim.batch_id,
+        coin_id=claim.coin_id,
+        trigger=claim.trigger,
+        size=claim.size,
+        fetched_at_ms=claim.claimed_at_ms,
+        upstream_ms=1.5,
+        prices={code: Decimal(text) for code, text in prices.items()},
+        failure=None if prices else Failure("upstream_failed", "it failed"),
+    )
+
+
+async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: str = "usd") -> Admission:
+    return await coordinator.admit("user:ann", coin_id, currency)
+
+
+async def claim(coordinator: Coordinator, batch_id: str) -> Claimed:
+    (claimed,) = await coordinator.claim([(batch_id, "window")])
+    assert isinstance(claimed, Claimed)
+    return claimed
+
+
+@pytest.fixture
+def client(redis_url: str) -> Any:  # redis-py's types cover its asynchronous half too
+    return redis.Redis.from_url(redis_url, decode_responses=True)
+
+
+async def test_the_first_request_opens_a_batch_and_the_next_join_it(coordinator: Coordinator) -> None:
+    first = await admit(coordinator)
+    second = await admit(coordinator)
+    other = await admit(coordinator, "ethereum")
+
+    assert (first.size, second.size, other.size) == (1, 2, 1)
+    assert first.batch_id == second.batch_id != other.batch_id
+    assert 0 < second.due_in_ms <= first.due_in_ms <= 5000
+    assert [each.charge.remaining for each in (first, second, other)] == [19, 18, 17]
+
+
+async def test_a_claim_tells_all_that_the_flush_needs(coordinator: Coordinator) -> None:
+    admission = await admit(coordinator)
+    await admit(coordinator, currency="eur")
+    await admit(coordinator, currency="usd")
+
+    claimed = await claim(coordinator, admission.batch_id)
+
+    assert (claimed.coin_id, claimed.trigger, claimed.fence, claimed.size) == ("bitcoin", "window", 1, 3)
+    assert claimed.vs_currencies == {"usd", "eur"}
+
+
+async def test_a_claimed_batch_admits_nobody_and_is_held_against_others(coordinator: Coordinator) -> None:
+    first = await admit(coordinator)
+    await claim(coordinator, first.batch_id)
+    second = await admit(coordinator)
+
+    held, held_back = await coordinator.claim([(first.batch_id, "window"), (second.batch_id, "window")])
+
+    assert second.batch_id != first.batch_id
+    assert isinstance(held, Held)
+    assert isinstance(held_back, Held)
+    assert (held.itself, held_back.itself) == (True, False)
+    assert 0 < held.lease_ms <= 1500
+
+
+async def test_completion_keeps_the_result_frees_the_coin_and_fills_the_outbox(
+    coordinator: Coordinator, client: Any
+) -> None:
+    first = await admit(coordinator)
+    claimed = await claim(coordinator, first.batch_id)
+    second = await admit(coordinator)
+    result = result_of(claimed, usd="1E-12", eur="12345678.123456789")
+
+    assert await coordinator.complete([(claimed, result)]) == {first.batch_id}
+
+    assert await coordinator.look([first.batch_id, second.batch_id]) == [
+        Settled(first.batch_id, result),
+        Open(second.batch_id, 1),
+    ]
+    assert [fields for _, fields in client.xrange(keys.OUTBOX)] == [
+        {
+            "batch": first.batch_id,
+            "coin": "bitcoin",
+            "currency": currency,
+            "price": price,
+            "at": str(claimed.claimed_at_ms),
+        }
+        for currency, price in (("usd", "0.000000000001"), ("eur", "12345678.123456789"))
+    ]
+    assert isinstance((await coordinator.claim([(second.batch_id, "window")]))[0], Claimed)
+
+
+async def test_a_completion_that_comes_twice_counts_once(coordinator: Coordinator, client: Any) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    done = [(claimed, result_of(claimed, usd="1"))]
+
+    assert await coordinator.complete(done) == await coordinator.complete(done) == {claimed.batch_id}
+    assert client.xlen(keys.OUTBOX) == 1
+
+
+async def test_a_failure_reaches_the_looker_and_not_the_outbox(coordinator: Coordinator, client: Any) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    failed = result_of(claimed)
+    await coordinator.complete([(claimed, failed)])
+
+    assert await coordinator.look([claimed.batch_id]) == [Settled(claimed.batch_id, failed)]
+    assert client.xlen(keys.OUTBOX) == 0
+
+
+async def test_when_the_lease_ends_another_takes_over_and_the_late_result_is_refused(
+    coordinator: Coordinator, client: Any
+) -> None:
+    late = await claim(coordinator, (await admit(coordinator)).batch_id)
+    client.hset(f"{keys.PREFIX}:batch:{late.batch_id}", "lease", "0")
+
+    (taken,) = await coordinator.claim([(late.batch_id, "window")])
+
+    assert isinstance(taken, Claimed)
+    assert (taken.fence, taken.trigger) == (late.fence + 1, "takeover")
+    assert await coordinator.renew([late]) == 0
+    assert await coordinator.complete([(late, result_of(late, usd="1"))]) == set()
+    assert await coordinator.complete([(taken, result_of(taken, usd="2"))]) == {late.batch_id}
+
+
+async def test_claiming_the_next_batch_takes_an_abandoned_one_over_too(coordinator: Coordinator, client: Any) -> None:
+    abandoned = await claim(coordinator, (await admit(coordinator)).batch_id)
+    client.hset(f"{keys.PREFIX}:batch:{abandoned.batch_id}", "lease", "0")
+    after = await admit(coordinator)
+
+    standings = await coordinator.claim([(after.batch_id, "threshold")])
+
+    assert [(each.batch_id, each.trigger) for each in standings if isinstance(each, Claimed)] == [
+        (abandoned.batch_id, "takeover"),
+        (after.batch_id, "threshold"),
+    ]
+
+
+async def test_renewal_lengthens_the_lease(coordinator: Coordinator, client: Any) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    name = f"{keys.PREFIX}:batch:{claimed.batch_id}"
+    client.hset(name, "lease", "1")
+
+    assert await coordinator.renew([claimed]) == 1
+    assert int(client.hget(name, "lease")) > claimed.claimed_at_ms
+
+
+async def test_a_batch_that_redis_does_not_know_is_gone(coordinator: Coordinator) -> None:
+    assert await coordinator.look(["nobody"]) == await coordinator.claim([("nobody", "window")]) == [Gone("nobody")]
+
+
+async def test_nothing_in_redis_stays_for_ever(coordinator: Coordinator, client: Any) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    await admit(coordinator)
+    await coordinator.charge("login:127.0.0.1", 5)
+    assert [name for name in client.scan_iter() if client.ttl(name) < 0] == []
+
+    await coordinator.complete([(claimed, result_of(claimed, usd="1"))])
+    assert [name for name in client.scan_iter() if client.ttl(name) < 0] == [keys.OUTBOX]
+
+
+async def test_a_full_outbox_refuses_without_charging(link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.coordinator.OUTBOX_BOUND", 1)
+    coordinator = Coordinator(link, settings_for_tests())
+    await link.call("XADD", keys.OUTBOX, "*", "a", "b")
+
+    with pytest.raises(OutboxFull):
+        await admit(coordinator)
+    assert (await coordinator.charge("user:ann", 20)).remaining == 19
+
+
+async def test_exactly_the_limit_is_granted_of_many_at_once(coordinator: Coordinator) -> None:
+    refused: list[OverLimit] = []
+    granted: list[int] = []
+
+    async def ask() -> None:
+        try:
+            granted.append((await admit(coordinator)).charge.remaining)
+        except OverLimit as error:
+            refused.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(200):
+            nursery.start_soon(ask)
+
+    assert sorted(granted) == list(range(20))
+    assert len(refused) == 180
+    assert {(error.charge.remaining, error.retry_after_s) for error in refused} == {(0, 60)}
+
+
+async def test_what_left_the_window_may_be_used_again(link: RedisLink) -> None:
+    coordinator = Coordinator(link, settings_for_tests(throttle_ttl_ms=1))
+    for _ in range(3):
+        assert (await coordinator.charge("user:ann", 1)).remaining == 0
+        await link.call("BLPOP", "nothing", "0.01")  # Redis' own clock passes the window
+
+
+async def test_callers_do_not_share_a_limit(coordinator: Coordinator) -> None:
+    await coordinator.charge("user:ann", 1)
+    await coordinator.charge("user:bob", 1)
+    with pytest.raises(OverLimit):
+        await coordinator.charge("user:ann", 1)
+
+
+async def test_the_log_of_a_caller_stays_small_whatever_its_limit(link: RedisLink, client: Any) -> None:
+    coordinator = Coordinator(link, settings_for_tests(throttle_ttl_ms=300))
+    async with trio.open_nursery() as nursery:
+        for _ in range(5_000):
+            nursery.start_soon(coordinator.charge, "user:ann", 100_000_000)
+
+    assert client.strlen(keys.limit_of("user:ann")) < 1500
+
+
+async def test_a_large_limit_is_exact_at_a_burst_too(coordinator: Coordinator) -> None:
+    granted: list[int] = []
+
+    async def ask() -> None:
+        try:
+            granted.append((await coordinator.charge("user:ann", 1000)).remaining)
+        except OverLimit:
+            return
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(1500):
+            nursery.start_soon(ask)
+
+    assert sorted(granted) == list(range(1000))

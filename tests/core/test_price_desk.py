@@ -1,0 +1,459 @@
+"""The life of batches in virtual time: exact, instant, over a model of Redis."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from core.batches import Quote
+from core.errors import (
+    CryptoPulseError,
+    RedisUnavailable,
+    ResultTimeout,
+    ShuttingDown,
+    UnknownCoin,
+    UpstreamFailed,
+    UpstreamLimited,
+)
+from core.limits import OverLimit
+from core.price_desk import PriceDesk
+from tests.core.model import START_MS, Fleet, settings_for_tests
+
+Answer = tuple[float, Quote | CryptoPulseError]  # when, what
+
+
+class Asked:
+    """Answers as they come in."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    @property
+    def quotes(self) -> list[Quote]:
+        return [answer for _, answer in self.answers if isinstance(answer, Quote)]
+
+    @property
+    def errors(self) -> list[type[CryptoPulseError]]:
+        return [type(answer) for _, answer in self.answers if isinstance(answer, CryptoPulseError)]
+
+    @property
+    def times(self) -> list[Any]:
+        return [pytest.approx(at) for at, _ in self.answers]
+
+    async def ask(
+        self, desk: PriceDesk, coin_id: str = "bitcoin", currency: str = "usd", caller: str = "user:a"
+    ) -> None:
+        try:
+            async with desk.admit(coin_id, currency, caller=caller) as waiter:
+                answer: Quote | CryptoPulseError = await waiter.quote()
+        except CryptoPulseError as error:
+            answer = error
+        self.answers.append((trio.current_time(), answer))
+
+
+@pytest.fixture
+async def fleet(nursery: trio.Nursery) -> Fleet:
+    return Fleet(nursery)
+
+
+@pytest.fixture
+async def desk(fleet: Fleet) -> PriceDesk:
+    return await fleet.start_instance("a")
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+async def ask_at_once(asked: Asked, *args: tuple[Any, ...]) -> None:
+    async with trio.open_nursery() as nursery:
+        for each in args:
+            nursery.start_soon(asked.ask, *each)
+
+
+async def test_a_lone_request_is_answered_when_its_window_ends(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    await asked.ask(desk)
+
+    assert asked.times == [5.1]
+    assert [(quote.trigger, quote.size) for quote in asked.quotes] == [("window", 1)]
+    assert fleet.upstream.calls == [(5.0, {"bitcoin"}, {"usd"})]
+
+
+async def test_the_third_request_flushes_at_once(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    await ask_at_once(asked, (desk,), (desk,), (desk,))
+
+    assert asked.times == [0.1, 0.1, 0.1]
+    assert {(quote.trigger, quote.size) for quote in asked.quotes} == {("threshold", 3)}
+    assert len({quote.price for quote in asked.quotes}) == 1
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_three_requests_over_two_instances_share_one_call(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    other = await fleet.start_instance("b")
+
+    await ask_at_once(asked, (desk,), (desk,), (other,))
+
+    assert asked.times == [0.1, 0.1, 0.1]
+    assert len({quote.price for quote in asked.quotes}) == 1
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_exactly_one_of_many_instances_flushes_at_the_end_of_a_window(
+    autojump_clock: MockClock, fleet: Fleet, asked: Asked
+) -> None:
+    desks = [await fleet.start_instance(name) for name in "abcdef"]
+
+    await ask_at_once(asked, (desks[0],), (desks[1],))
+
+    assert asked.times == [5.1, 5.1]
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_a_batch_collects_until_it_is_claimed(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    fleet.redis_latency_s = 0.01  # the claim takes a while to get there
+
+    await ask_at_once(asked, *[(desk,)] * 10)
+
+    assert {quote.size for quote in asked.quotes} == {10}
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_while_a_call_is_under_way_the_next_batch_collects_and_is_claimed_when_it_ends(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    fleet.upstream.latency_s = 1.0
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(asked.ask, desk)
+        await trio.sleep(0.2)
+        for _ in range(4):
+            nursery.start_soon(asked.ask, desk)
+
+    assert [at for at, *_ in fleet.upstream.calls] == [0.0, 1.0]
+    assert asked.times == [1.0] * 3 + [2.0] * 4
+    assert [quote.size for quote in asked.quotes] == [3] * 3 + [4] * 4
+
+
+async def test_a_batch_that_is_neither_full_nor_due_waits_on_after_the_call_before_it(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(asked.ask, desk)
+        await trio.sleep(0.05)
+        nursery.start_soon(asked.ask, desk)
+
+    assert [at for at, *_ in fleet.upstream.calls] == [0.0, pytest.approx(5.05)]
+
+
+async def test_two_currencies_fill_one_batch_and_ride_on_one_call(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    await ask_at_once(asked, (desk,), (desk,), (desk, "bitcoin", "eur"))
+
+    assert fleet.upstream.calls == [(0.0, {"bitcoin"}, {"usd", "eur"})]
+    assert sorted(quote.price.vs_currency for quote in asked.quotes) == ["eur", "usd", "usd"]
+    assert sorted(price.vs_currency for price in fleet.redis.outbox) == ["eur", "usd"]
+
+
+async def test_the_time_of_fetch_is_when_the_call_began_by_redis_clock(
+    autojump_clock: MockClock, desk: PriceDesk, asked: Asked
+) -> None:
+    await asked.ask(desk)
+
+    assert [quote.price.fetched_at_ms for quote in asked.quotes] == [START_MS + 5000]
+
+
+async def test_a_client_that_leaves_does_not_harm_the_others(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    leaver = trio.CancelScope()
+
+    async def ask_and_leave() -> None:
+        with leaver:
+            await asked.ask(desk)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_and_leave)
+        await trio.sleep(1)
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(1)
+        leaver.cancel()
+
+    assert asked.times == [5.1]
+    assert [quote.size for quote in asked.quotes] == [2]
+
+
+async def test_a_batch_that_nobody_waits_for_is_not_fetched(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    with trio.move_on_after(1):
+        await asked.ask(desk)
+    await trio.sleep(10)
+
+    assert fleet.upstream.calls == []
+    assert desk.statistics().waiting == 0
+
+
+async def test_whoever_joins_an_abandoned_batch_past_its_time_gets_it_at_once(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    with trio.move_on_after(1):
+        await asked.ask(desk)
+    await trio.sleep(6)
+    await asked.ask(desk)
+
+    assert asked.times == [7.1]
+    assert [quote.size for quote in asked.quotes] == [2]
+
+
+async def test_a_flush_is_finished_though_its_last_client_leaves(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    other = await fleet.start_instance("b")
+    fleet.upstream.latency_s = 1.0
+    leaver = trio.CancelScope()
+
+    async def ask_and_leave() -> None:
+        with leaver:
+            await asked.ask(desk)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_and_leave)
+        await trio.sleep(1)  # the window task of "a" was first, so "a" flushes
+        nursery.start_soon(asked.ask, other)
+        await trio.sleep(4.5)
+        assert len(fleet.upstream.calls) == 1
+        leaver.cancel()
+
+    assert asked.times == [6.0]
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_no_result_in_time_is_a_timeout_at_the_deadline(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    fleet.upstream.latency_s = 60.0
+
+    await asked.ask(desk)
+
+    assert asked.times == [8.0]
+    assert asked.errors == [ResultTimeout]
+
+
+@pytest.mark.parametrize("failure", [UpstreamFailed("no"), UpstreamLimited("slow down", retry_after_s=7)])
+async def test_the_upstreams_failure_reaches_every_waiter_on_every_instance(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked, failure: CryptoPulseError
+) -> None:
+    other = await fleet.start_instance("b")
+    fleet.upstream.failure = failure
+
+    await ask_at_once(asked, (desk,), (desk,), (other,))
+
+    assert asked.times == [0.1] * 3
+    assert asked.errors == [type(failure)] * 3
+    assert [answer.retry_after_s for _, answer in asked.answers if isinstance(answer, CryptoPulseError)] == [
+        failure.retry_after_s
+    ] * 3
+    assert fleet.redis.outbox == []
+
+
+async def test_a_coin_that_coingecko_does_not_know_is_unknown(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    fleet.upstream.unknown = {"nocoin"}
+
+    await asked.ask(desk, "nocoin")
+
+    assert asked.errors == [UnknownCoin]
+
+
+async def test_the_request_over_the_limit_is_refused_and_joins_no_batch(
+    autojump_clock: MockClock, desk: PriceDesk, asked: Asked
+) -> None:
+    await ask_at_once(asked, *[(desk,)] * 21)
+
+    assert asked.errors == [OverLimit]
+    assert {quote.size for quote in asked.quotes} == {20}
+
+
+async def test_a_drain_flushes_open_batches_now_and_refuses_new_requests(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        nursery.start_soon(asked.ask, desk, "ethereum")
+        await trio.sleep(1)
+        desk.drain()
+        nursery.start_soon(asked.ask, desk)
+
+    assert asked.errors == [ShuttingDown]
+    assert asked.times == [1.0, 1.1, 1.1]
+    assert {quote.trigger for quote in asked.quotes} == {"drain"}
+
+
+async def test_another_instance_takes_over_when_the_flusher_dies(autojump_clock: MockClock, fleet: Fleet) -> None:
+    answers = {name: Asked() for name in "ab"}
+    desks = {name: await fleet.start_instance(name) for name in "ab"}
+    fleet.upstream.latency_s = 0.5
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(answers[name].ask, desks[name])
+        await trio.sleep(5.2)
+        (flusher,) = [name for name, desk in desks.items() if desk.statistics().calls]
+        fleet.kill(flusher)
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+
+    survivor = answers["b" if flusher == "a" else "a"]
+    assert [quote.trigger for quote in survivor.quotes] == ["takeover"]
+    assert [at for at, *_ in fleet.upstream.calls] == [5.0, 6.5]
+    assert [batch.fence for batch in fleet.redis.batches.values()] == [2]
+
+
+async def test_an_instance_that_missed_the_result_finds_it_when_the_lease_ends(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    deaf = await fleet.start_instance("b")
+    fleet.instances["b"].deaf = True
+    fleet.upstream.latency_s = 5.1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, deaf)
+        await trio.sleep(0.2)
+        nursery.start_soon(asked.ask, desk)
+        nursery.start_soon(asked.ask, desk)
+
+    # At 5.0 s "b" was told of the lease that had been renewed at 4.7 s, for 1.5 s.
+    assert asked.times == [5.3, 5.3, 6.2]
+    assert len({quote.price for quote in asked.quotes}) == 1
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_an_instance_that_looks_finds_what_it_missed(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    other = await fleet.start_instance("b")
+    fleet.instances["b"].deaf = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, other)
+        await trio.sleep(1)
+        await ask_at_once(asked, (desk,), (desk,))
+        await trio.sleep(0.5)
+        await other.look()
+
+    assert asked.times == [1.1, 1.1, 1.6]
+    assert len({quote.price for quote in asked.quotes}) == 1
+
+
+async def test_whoever_waits_is_told_when_redis_has_been_away_for_a_second(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(2)
+        fleet.instances["a"].link.cut()
+        await asked.ask(desk)
+
+    assert asked.errors == [RedisUnavailable, RedisUnavailable]
+    assert asked.times == [2.0, 3.0]
+
+
+async def test_a_short_absence_of_redis_goes_unnoticed(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(4.5)
+        fleet.instances["a"].link.cut()
+        await trio.sleep(0.9)
+        fleet.instances["a"].link.mend()
+
+    assert asked.times == [pytest.approx(5.5)]
+    assert [quote.trigger for quote in asked.quotes] == ["window"]
+
+
+async def test_a_redis_that_forgot_the_batch_leaves_nobody_waiting(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(2)
+        fleet.redis.batches.clear()
+        fleet.redis.open.clear()
+        await desk.look()
+
+    assert asked.times == [2.0]
+    assert asked.errors == [RedisUnavailable]
+
+
+async def test_a_result_that_redis_never_got_answers_nobody(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(5.05)  # the call is under way
+        fleet.instances["a"].link.cut()
+
+    assert asked.errors == [RedisUnavailable]
+    assert fleet.redis.outbox == []
+
+
+async def test_a_completion_is_tried_again_when_redis_is_back_in_time(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(5.05)
+        fleet.instances["a"].link.cut()
+        await trio.sleep(0.5)
+        fleet.instances["a"].link.mend()
+
+    assert asked.times == [pytest.approx(5.55)]
+    assert len(fleet.upstream.calls) == 1
+    assert len(fleet.redis.outbox) == 1
+
+
+async def test_whoever_claims_the_next_batch_takes_an_abandoned_one_over_with_the_same_call(
+    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+) -> None:
+    fleet = Fleet(nursery, settings_for_tests(batch_threshold=1))
+    fleet.upstream.latency_s = 2.0
+    desk, other = await fleet.start_instance("a"), await fleet.start_instance("b")
+    async with trio.open_nursery() as asking:
+        asking.start_soon(Asked().ask, desk)
+        await trio.sleep(0.5)
+        fleet.kill("a")
+        asking.start_soon(asked.ask, other)
+        await trio.sleep(5)
+        asking.cancel_scope.cancel()
+
+    assert [coins for _, coins, _ in fleet.upstream.calls] == [{"bitcoin"}, {"bitcoin"}]
+    assert {batch.state for batch in fleet.redis.batches.values()} == {"answered"}
+    assert len(asked.quotes) == 1
+
+
+async def test_what_is_recently_settled_answers_an_admission_it_overtook(
+    autojump_clock: MockClock, fleet: Fleet, asked: Asked
+) -> None:
+    desk, other = await fleet.start_instance("a"), await fleet.start_instance("b")
+    await ask_at_once(asked, (desk,), (desk,))
+    (batch_id,) = fleet.redis.batches
+    late = fleet.redis.batches[batch_id]
+
+    # What "b" sees when the result's message wins against its own admission's reply.
+    late.state = "open"
+    fleet.redis.open["bitcoin"] = batch_id
+    await asked.ask(other)
+
+    assert asked.times == [5.1, 5.1, 5.1]
+    assert len(fleet.upstream.calls) == 1

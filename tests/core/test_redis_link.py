@@ -1,0 +1,102 @@
+"""The link keeps callers apart, whatever becomes of them or of Redis."""
+
+import os
+import random
+import signal
+
+import pytest
+import redis
+import trio
+
+from core import lua
+from core.errors import RedisUnavailable
+from core.redis_link import RedisLink, RedisRefused
+from server.local_services import LocalValkey
+
+
+async def test_every_caller_gets_its_own_reply(link: RedisLink) -> None:
+    replies: dict[int, bytes] = {}
+
+    async def echo(number: int) -> None:
+        replies[number] = await link.call("ECHO", str(number))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            nursery.start_soon(echo, number)
+
+    assert replies == {number: str(number).encode() for number in range(1000)}
+
+
+async def test_callers_that_are_cancelled_never_shift_the_replies_of_others(link: RedisLink) -> None:
+    wrong: list[tuple[int, bytes]] = []
+    chance = random.Random(1)
+
+    async def echo_often(number: int) -> None:
+        for turn in range(50):
+            with trio.move_on_after(chance.random() * 0.002):
+                word = str(number * 1000 + turn).encode()
+                reply = await link.call("ECHO", word)
+                if reply != word:
+                    wrong.append((number, reply))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(echo_often, number)
+
+    assert wrong == []
+    assert await link.call("ECHO", "still here") == b"still here"
+
+
+async def test_an_error_reply_is_refused_to_its_caller_alone(link: RedisLink) -> None:
+    with pytest.raises(RedisRefused) as caught:
+        await link.call("NOSUCH")
+    assert "unknown command" in str(caught.value.__cause__)
+    assert await link.call("PING") == b"PONG"
+
+
+async def test_a_script_that_redis_forgot_runs_all_the_same(link: RedisLink) -> None:
+    await link.call("SCRIPT", "FLUSH")
+    assert await link.run_script(lua.LOOK, ["{cryptopulse}"], ["nothing"]) == [[b"gone", b"nothing"]]
+
+
+async def test_without_redis_calls_fail_at_once_and_the_link_still_starts(nursery: trio.Nursery) -> None:
+    link = RedisLink("redis://127.0.0.1:1")
+    await nursery.start(link.run)
+
+    with pytest.raises(RedisUnavailable):
+        await link.call("PING")
+
+
+async def test_a_connection_that_breaks_fails_the_calls_under_way_and_comes_back(
+    link: RedisLink, redis_url: str
+) -> None:
+    async def wait_in_vain() -> None:
+        with pytest.raises(RedisUnavailable):
+            await link.call("BLPOP", "nothing", 0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_in_vain)
+        await trio.testing.wait_all_tasks_blocked()
+        with redis.Redis.from_url(redis_url) as other:
+            other.client_kill_filter(_type="normal", skipme=True)
+        await link.wait_down()
+
+    with trio.fail_after(5):
+        await link.wait_up()
+    assert await link.call("PING") == b"PONG"
+
+
+async def test_a_redis_that_stops_answering_fails_calls_and_is_used_again_when_it_goes_on(
+    link: RedisLink, valkey: LocalValkey
+) -> None:
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        with trio.fail_after(5), pytest.raises(RedisUnavailable):
+            await link.call("PING")
+        assert not link.is_up
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+    with trio.fail_after(10):
+        await link.wait_up()
+        assert await link.call("PING") == b"PONG"

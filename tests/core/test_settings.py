@@ -1,0 +1,101 @@
+"""The environment is checked once, and every wrong variable is named in one line."""
+
+import pytest
+
+from core.settings import Settings, SettingsError, load_settings, parse_duration
+
+REQUIRED = {
+    "ADMIN_USER": "admin",
+    "ADMIN_PASS": "canary-pass",
+    "JWT_SECRET": "canary-secret-of-at-least-32-bytes",
+    "DATABASE_URL": "postgresql://user:canary-db@127.0.0.1/db",
+    "REDIS_URL": "redis://:canary-redis@127.0.0.1",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_defaults_are_the_contracts(environment: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+
+    assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3000, "info")
+    assert (settings.batch_window_ms, settings.batch_threshold, settings.batch_result_timeout_ms) == (5000, 3, 8000)
+    assert (settings.upstream_timeout_ms, settings.jwt_expires_in) == (2500, 3600)
+    assert (settings.throttle_ttl_ms, settings.throttle_global_limit, settings.throttle_login_limit) == (60000, 20, 5)
+    assert (settings.coingecko_api_key, settings.coingecko_base_url) == (None, "https://api.coingecko.com")
+    assert settings.trusted_proxies == ()
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_what_is_required_is_asked_for_by_name(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.delenv(name)
+    with pytest.raises(SettingsError, match=f"^{name}: not given; it is required$"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "x"),
+        ("PORT", "65536"),
+        ("LOG_LEVEL", "loud"),
+        ("JWT_SECRET", "canary-short"),
+        ("JWT_EXPIRES_IN", "1y"),
+        ("JWT_EXPIRES_IN", "0"),
+        ("DATABASE_URL", "mysql://canary"),
+        ("REDIS_URL", "http://canary"),
+        ("COINGECKO_BASE_URL", "api.coingecko.com"),
+        ("BATCH_WINDOW_MS", "0"),
+        ("BATCH_THRESHOLD", "-1"),
+        ("BATCH_THRESHOLD", "2.5"),
+        ("BATCH_RESULT_TIMEOUT_MS", "7500"),
+        ("THROTTLE_GLOBAL_LIMIT", "0"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed_and_no_secret(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{name}: ")
+    assert "allowed: " in line
+    assert "canary" not in line
+
+
+def test_all_wrong_values_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PORT", "x")
+    environment.delenv("ADMIN_USER")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_proxies_are_networks_between_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    assert [str(network) for network in load_settings().trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+
+
+def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
+    assert "canary" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1h", 3600), ("30m", 1800), ("7d", 604800), ("45s", 45), ("90", 90)])
+def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "1w", "-1h", "1.5h", "h", "1 h", "1h30m"])
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="a duration such as"):
+        parse_duration(text)

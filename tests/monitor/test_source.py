@@ -1,0 +1,196 @@
+"""Against a real Valkey: what instances publish is heard, and what happens when Redis goes and comes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from core import keys
+from core.events import encode_event
+from monitor import app as app_module
+from monitor.app import MonitorApp
+from monitor.live_table import LiveTable
+from monitor.source import RedisSource
+from monitor.state import Connected, Heard, Lost, Unreadable
+from server.local_services import LocalValkey
+from tests.monitor.samples import batch, flushed, snapshot
+
+PATIENCE_S = 20
+
+
+@pytest.fixture
+def own_valkey(valkey: LocalValkey, redis_url: str) -> Iterator[LocalValkey]:
+    yield valkey
+    valkey.stop()
+    valkey.start()
+
+
+class Listener:
+    """A source at work, and everything it told."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.heard: list[Heard] = []
+        self._source = RedisSource(redis_url)
+        self._news = asyncio.Event()
+
+    async def listen(self) -> None:
+        await self._source.listen(self._hear)
+
+    def _hear(self, heard: Heard) -> None:
+        self.heard.append(heard)
+        self._news.set()
+
+    async def wait_for(self, wanted: Callable[[Heard], bool]) -> Heard:
+        """The first thing of its kind, which is taken out of what was heard with all before it."""
+        while True:
+            while self.heard:
+                if wanted(one := self.heard.pop(0)):
+                    return one
+            self._news.clear()
+            await self._news.wait()
+
+
+def listen(redis_url: str, story: Callable[[Listener], Awaitable[None]]) -> None:
+    async def main() -> None:
+        listener = Listener(redis_url)
+        async with asyncio.timeout(PATIENCE_S):
+            task = asyncio.create_task(listener.listen())
+            try:
+                await story(listener)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def is_connected(heard: Heard) -> bool:
+    return isinstance(heard, Connected)
+
+
+def is_lost(heard: Heard) -> bool:
+    return isinstance(heard, Lost)
+
+
+def test_events_and_snapshots_are_heard_as_they_were_told(redis_url: str) -> None:
+    async def story(listener: Listener) -> None:
+        await listener.wait_for(is_connected)
+        told = [snapshot("api-1", batch("bitcoin")), flushed()]
+        async with Redis.from_url(redis_url) as redis:
+            for event in told:
+                await redis.publish(keys.EVENTS, encode_event(event))
+        assert [await listener.wait_for(lambda one: not is_connected(one)) for _ in told] == told
+
+    listen(redis_url, story)
+
+
+def test_a_word_that_is_no_event_is_told_as_unreadable_and_does_no_harm(redis_url: str) -> None:
+    async def story(listener: Listener) -> None:
+        await listener.wait_for(is_connected)
+        async with Redis.from_url(redis_url) as redis:
+            for said in (b"\xff{", b'{"type":"unheard_of"}', encode_event(flushed())):
+                await redis.publish(keys.EVENTS, said)
+        heard = [await listener.wait_for(lambda one: not is_connected(one)) for _ in range(3)]
+        assert heard == [Unreadable(), Unreadable(), flushed()]
+
+    listen(redis_url, story)
+
+
+def test_a_monitor_says_that_it_watches_and_writes_no_key(redis_url: str) -> None:
+    async def story(listener: Listener) -> None:
+        async with Redis.from_url(redis_url) as redis, redis.pubsub() as feed:
+            await feed.subscribe(keys.WATCH)
+            words: list[bytes] = []
+            while len(words) < 2:
+                message = await feed.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_S)
+                words += [message["data"]] if message else []
+            assert words == [b"watch", b"watch"]
+            assert await redis.dbsize() == 0
+
+    listen(redis_url, story)
+
+
+def test_a_redis_that_goes_is_told_as_lost_and_its_return_as_connected(own_valkey: LocalValkey) -> None:
+    async def story(listener: Listener) -> None:
+        await listener.wait_for(is_connected)
+        await asyncio.to_thread(own_valkey.stop)
+        await listener.wait_for(is_lost)
+        await asyncio.to_thread(own_valkey.start)
+        await listener.wait_for(is_connected)
+
+    listen(own_valkey.url, story)
+
+
+def test_a_redis_that_hangs_is_told_as_lost(redis_url: str) -> None:
+    async def story(listener: Listener) -> None:
+        await listener.wait_for(is_connected)
+        async with Redis.from_url(redis_url) as redis:
+            await redis.client_pause(2000, all=True)
+        await listener.wait_for(is_lost)
+        await listener.wait_for(is_connected)
+
+    listen(redis_url, story)
+
+
+def test_a_word_that_does_not_come_back_is_told_as_lost(redis_url: str) -> None:
+    async def story(listener: Listener) -> None:
+        await listener.wait_for(is_connected)
+        async with Redis.from_url(redis_url) as redis:
+            await redis.acl_setuser("default", enabled=True, reset_channels=True, channels=[keys.EVENTS])
+            try:
+                await listener.wait_for(is_lost)
+            finally:
+                await redis.acl_setuser("default", enabled=True, channels=["*"])
+        await listener.wait_for(is_connected)
+
+    listen(redis_url, story)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "http://127.0.0.1",
+        "redis://:secret@127.0.0.1:port/0",
+        "redis://127.0.0.1:1/0?secret=1",
+        "redis://a..b/0",
+        "redis://127.0.0.1:1/0",
+        "unix:///no/such/socket",
+    ],
+)
+def test_a_url_without_a_redis_is_told_as_lost_and_tells_no_secret(url: str) -> None:
+    async def story(listener: Listener) -> None:
+        for _ in range(2):
+            lost = await listener.wait_for(is_lost)
+            assert isinstance(lost, Lost)
+            assert lost.reason
+            assert "secret" not in lost.reason
+
+    listen(url, story)
+
+
+def test_the_monitor_shows_what_real_instances_publish(redis_url: str) -> None:
+    async def main() -> None:
+        app = MonitorApp(RedisSource(redis_url))
+        async with app.run_test(size=(80, 24)) as pilot, Redis.from_url(redis_url) as redis:
+            async with asyncio.timeout(PATIENCE_S):
+                while await redis.publish(keys.EVENTS, encode_event(snapshot("api-1", batch("bitcoin")))) == 0:
+                    await pilot.pause()
+                while not app.state.instances:
+                    await pilot.pause()
+            app.paint()
+            assert [cell.plain for cell in app.query_one("#batches", LiveTable).get_column("COIN")] == ["bitcoin"]
+
+    asyncio.run(main())
+
+
+def test_a_wrong_url_shows_the_banner_and_does_not_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look(app: MonitorApp) -> None:
+        async with app.run_test(size=(80, 24)) as pilot:
+            while app.state.link != "lost":
+                await pilot.pause()
+            assert app.query_one("#banner").display
+
+    monkeypatch.setattr(app_module.MonitorApp, "run", lambda app: asyncio.run(look(app)))
+    app_module.run("nonsense")

@@ -1,0 +1,177 @@
+"""Stand-ins for the core at the edge of HTTP: they do what a test tells them, and remember what was asked."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+import trio
+from quart_trio import QuartTrio
+
+from core.batches import Quote
+from core.errors import CryptoPulseError
+from core.history import HistoryItem, HistoryPage
+from core.limits import Charge
+from core.prices import Price, from_unix_ms
+from core.settings import Settings
+from server.services import Services
+
+if TYPE_CHECKING:
+    from core.coordinator import Coordinator
+    from core.history import History
+    from core.price_desk import PriceDesk
+
+FETCHED_AT_MS = 1_772_250_900_000
+BATCH_ID = "f" * 32
+FETCHED_AT = "2026-02-28T03:55:00.000Z"
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+CHARGE = Charge("user:ada", limit=20, remaining=19, reset_s=42)
+
+
+def make_settings(**changes: Any) -> Settings:
+    values = {
+        "admin_user": "admin",
+        "admin_pass": "correct horse",
+        "jwt_secret": SECRET,
+        "database_url": "postgresql://nowhere/none",
+        "redis_url": "redis://nowhere",
+        "port": 0,
+    }
+    return Settings.model_validate(values | changes)
+
+
+def make_quote(text: str = "67210.45", *, coin_id: str = "bitcoin", vs_currency: str = "usd") -> Quote:
+    price = Price(BATCH_ID, coin_id, vs_currency, Decimal(text), FETCHED_AT_MS)
+    return Quote(price, size=3, trigger="threshold", batch_ms=1234.56, upstream_ms=101.2)
+
+
+def http_client(app: QuartTrio) -> httpx.AsyncClient:
+    """Speaks to the app without a network; without a token, unless a test adds one."""
+    # Quart spells the types of ASGI out, httpx does not.
+    transport = httpx.ASGITransport(cast("Any", app), client=("192.0.2.1", 1234))
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+@dataclass
+class FakeWaiter:
+    answer: Quote | Exception
+    charge: Charge = CHARGE
+    batch_id: str = BATCH_ID
+    released: trio.Event = field(default_factory=trio.Event)
+
+    async def quote(self) -> Quote:
+        await self.released.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
+class FakeDesk:
+    answer: Quote | Exception = field(default_factory=make_quote)
+    refusal: CryptoPulseError | None = None
+    holds: bool = False  # whether requests wait until `release`
+    admitted: list[tuple[str, str, str]] = field(default_factory=list)
+    waiting: list[FakeWaiter] = field(default_factory=list)
+    drained: bool = False
+    arrived: trio.Event = field(default_factory=trio.Event)  # somebody waits
+    left: trio.Event = field(default_factory=trio.Event)  # somebody gave its wait up, or has its answer
+
+    @asynccontextmanager
+    async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[FakeWaiter]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.admitted.append((coin_id, vs_currency, caller))
+        waiter = FakeWaiter(self.answer)
+        if not self.holds:
+            waiter.released.set()
+        self.waiting.append(waiter)
+        self.arrived.set()
+        try:
+            yield waiter
+        finally:
+            self.waiting.remove(waiter)
+            self.left.set()
+
+    def drain(self) -> None:
+        self.drained = True
+        for waiter in self.waiting:
+            waiter.released.set()
+
+
+@dataclass
+class FakeCoordinator:
+    refusal: Exception | None = None
+    charged: list[tuple[str, int]] = field(default_factory=list)
+
+    async def charge(self, caller: str, limit: int) -> Charge:
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+        self.charged.append((caller, limit))
+        return Charge(caller, limit, limit - 1, 60)
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+
+
+@dataclass
+class FakeHistory:
+    items: list[HistoryItem] = field(default_factory=list)
+    total_items: int = 0
+    refusal: Exception | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    async def page(
+        self,
+        coin_id: str,
+        vs_currency: str,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+        page: int,
+    ) -> HistoryPage:
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append(
+            {
+                "coin_id": coin_id,
+                "vs_currency": vs_currency,
+                "since": since,
+                "until": until,
+                "limit": limit,
+                "page": page,
+            }
+        )
+        return HistoryPage(self.items, self.total_items)
+
+    def keep(self, *prices: str) -> None:
+        self.items = [HistoryItem(Decimal(price), from_unix_ms(FETCHED_AT_MS)) for price in prices]
+        self.total_items = len(prices)
+
+
+@dataclass
+class World:
+    """Everything around the app."""
+
+    settings: Settings = field(default_factory=make_settings)
+    desk: FakeDesk = field(default_factory=FakeDesk)
+    coordinator: FakeCoordinator = field(default_factory=FakeCoordinator)
+    history: FakeHistory = field(default_factory=FakeHistory)
+    draining: trio.Event = field(default_factory=trio.Event)
+
+    def services(self) -> Services:
+        return Services(
+            self.settings,
+            cast("PriceDesk", self.desk),
+            cast("Coordinator", self.coordinator),
+            cast("History", self.history),
+            self.draining,
+        )

@@ -1,0 +1,126 @@
+"""`/docs` and `/docs-json`: complete, valid, and without the internet."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+ERRORS = {
+    "/auth/login": {"400", "401", "408", "413", "415", "429", "503"},
+    "/v1/price/{coinId}": {"400", "401", "404", "429", "502", "503", "504"},
+    "/v1/price/{coinId}/history": {"400", "401", "429", "503"},
+    "/health/live": set(),
+    "/health/ready": {"503"},
+}
+LIMITS = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
+
+
+async def document_of(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/docs-json")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        yield from ((path, operation) for operation in methods.values())
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    if isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+async def test_every_endpoint_and_every_error_is_in_the_document(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    found = {path: set(operation["responses"]) - {"200"} for path, operation in operations(document)}
+    assert found == ERRORS
+
+
+async def test_the_document_is_whole(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["title"] == "CryptoPulse"
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= schemas
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    for _, operation in operations(document):
+        assert operation["summary"]
+        for response in operation["responses"].values():
+            assert set(response) == {"description", "content", "headers"}
+            assert set(response["content"]) == {"application/json"}
+
+
+async def test_parameters_are_spelled_as_in_the_contract(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    history = document["paths"]["/v1/price/{coinId}/history"]["get"]
+    found = {(parameter["name"], parameter["in"]) for parameter in history["parameters"]}
+    queries = {(name, "query") for name in ("from", "to", "limit", "page", "vsCurrency")}
+    assert found == {("coinId", "path"), *queries}
+    assert all(parameter["description"] for parameter in history["parameters"])
+
+
+async def test_bodies_are_spelled_as_in_the_contract(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    schemas = document["components"]["schemas"]
+    price = document["paths"]["/v1/price/{coinId}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    properties = price.get("properties") or schemas[price["$ref"].rpartition("/")[2]]["properties"]
+    assert list(properties) == ["coinId", "vsCurrency", "price", "fetchedAt"]
+    assert properties["price"]["type"] == "number"
+    login = document["paths"]["/auth/login"]["post"]["requestBody"]
+    assert login["required"] is True
+    assert login["content"]["application/json"]["schema"]["additionalProperties"] is False
+
+
+async def test_prices_want_a_bearer_token_and_nothing_else_does(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    scheme = document["components"]["securitySchemes"]["bearer"]
+    assert scheme == {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    wanting = {path for path, operation in operations(document) if operation.get("security") == [{"bearer": []}]}
+    assert wanting == {"/v1/price/{coinId}", "/v1/price/{coinId}/history"}
+
+
+async def test_headers_are_documented(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    responses = document["paths"]["/v1/price/{coinId}"]["get"]["responses"]
+    batch = {"X-Batch-Id", "X-Batch-Size", "X-Batch-Trigger", "Server-Timing"}
+    assert set(responses["200"]["headers"]) == LIMITS | batch | {"X-Request-Id"}
+    assert set(responses["400"]["headers"]) == {"X-Request-Id"}
+    assert set(responses["401"]["headers"]) == {"WWW-Authenticate", "X-Request-Id"}
+    assert set(responses["429"]["headers"]) == LIMITS | {"Retry-After", "X-Request-Id"}
+    assert set(responses["504"]["headers"]) == LIMITS | {"X-Request-Id"}
+
+
+async def test_the_page_and_all_it_loads_come_from_here(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) == 4
+    for asset in assets:
+        answer = await client.get(f"/{asset}")
+        assert answer.status_code == 200, asset
+        assert answer.content
+
+
+async def test_neither_page_nor_script_names_another_host(client: httpx.AsyncClient) -> None:
+    for path in ("/docs", "/docs/docs.js"):
+        text = (await client.get(path)).text
+        assert "//" not in text.replace("// The validator", "")
+    assert "validatorUrl: null" in (await client.get("/docs/docs.js")).text
+
+
+async def test_assets_may_be_kept_and_asked_for_again(client: httpx.AsyncClient) -> None:
+    first = await client.get("/docs/swagger-ui.css")
+    assert first.headers["Cache-Control"] == "public, max-age=3600"
+    again = await client.get("/docs/swagger-ui.css", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304

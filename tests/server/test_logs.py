@@ -1,0 +1,79 @@
+"""The log as a process writes it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+SAY = """
+import logging, sys, structlog
+from server.logs import configure_logs
+configure_logs(sys.argv[1])
+log = structlog.get_logger("server.test")
+structlog.contextvars.bind_contextvars(request_id="mine")
+log.debug("quiet")
+log.info("loud", path="/\\x1b[31m\\n")
+logging.getLogger("redis").warning("a library %s", "speaks")
+logging.getLogger("hypercorn.error").info("Running on http://internal")
+def burn(secret):
+    raise ValueError("burnt")
+try:
+    burn("hunter2")
+except ValueError as error:
+    log.error("failed", exc_info=error)
+"""
+AS_TERMINAL = "import sys; sys.stderr.isatty = lambda: True\n"
+
+
+def stderr_of(script: str, level: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script, level], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    return done.stderr
+
+
+def lines_of(level: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stderr_of(SAY, level).splitlines()]
+
+
+def test_a_line_is_json_with_its_time_its_level_and_its_request() -> None:
+    line = lines_of("info")[0]
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "loud",
+        "level": "info",
+        "logger": "server.test",
+        "path": "/\x1b[31m\n",
+        "request_id": "mine",
+    }
+
+
+def test_libraries_speak_the_same_way() -> None:
+    line = lines_of("info")[1]
+    assert (line["event"], line["level"], line["logger"]) == ("a library speaks", "warning", "redis")
+
+
+@pytest.mark.parametrize(
+    ("level", "events"),
+    [
+        ("debug", ["quiet", "loud", "a library speaks", "failed"]),
+        ("info", ["loud", "a library speaks", "failed"]),
+        ("warning", ["a library speaks", "failed"]),
+        ("error", ["failed"]),
+    ],
+)
+def test_the_level_is_the_least_that_is_written(level: str, events: list[str]) -> None:
+    assert [line["event"] for line in lines_of(level)] == events
+
+
+@pytest.mark.parametrize("script", [SAY, AS_TERMINAL + SAY])
+def test_a_traceback_names_lines_but_no_values(script: str) -> None:
+    text = stderr_of(script, "info")
+    assert "ValueError: burnt" in text
+    assert text.count("hunter2") == 0
+
+
+def test_on_a_terminal_a_path_cannot_play_with_it() -> None:
+    text = stderr_of(AS_TERMINAL + SAY, "info")
+    assert r"'/\x1b[31m\n'" in text
