@@ -61,8 +61,13 @@ def test_processes_that_migrate_an_empty_database_at_once_migrate_it_once(empty_
 
 
 def migrating_process(url: str) -> subprocess.Popen[str]:
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, url], text=True, **pipes)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_a_downgrade_removes_everything_and_an_upgrade_brings_it_back(empty_url: str, sql: Sql) -> None:

@@ -1,0 +1,133 @@
+"""Instances as real processes: `cryptopulse serve`, its environment, its signals, its logs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from simulator import Simulator, failures
+from tests.service.conftest import ClientFor
+from tests.waiting import until
+
+StartProcess = Callable[..., Awaitable["Instance"]]
+
+
+class Instance:
+    """A running `cryptopulse serve`, and what it said."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.log = b""
+
+    async def read_log(self) -> None:
+        assert self.process.stderr is not None
+        async for chunk in self.process.stderr:
+            self.log += chunk
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.splitlines()]
+
+    async def url(self) -> str:
+        await until(lambda: b'"listening"' in self.log)
+        return next(str(line["url"]) for line in self.lines if line["event"] == "listening")
+
+
+def environment(given: dict[str, Any], **changes: Any) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    return clean | {name.upper(): str(value) for name, value in (given | changes).items()}
+
+
+@pytest.fixture
+def start_process(given: dict[str, Any], nursery: trio.Nursery) -> StartProcess:
+    """Starts an instance with some settings changed; what still runs at the end of the test is ended."""
+
+    async def start(**changes: Any) -> Instance:
+        command = [sys.executable, "-m", "cryptopulse", "serve"]
+        run = partial(trio.run_process, env=environment(given, **changes), stderr=subprocess.PIPE, check=False)
+        instance = Instance(await nursery.start(run, command))
+        nursery.start_soon(instance.read_log)
+        return instance
+
+    return start
+
+
+async def test_sigterm_answers_everybody_who_waits_and_ends_with_0(
+    start_process: StartProcess, client_for: ClientFor, upstream: Simulator
+) -> None:
+    instance = await start_process()
+    ann = await client_for(await instance.url())
+    answers: list[httpx.Response] = []
+
+    async def ask(coin_id: str) -> None:
+        answers.append(await ann.get(f"/v1/price/{coin_id}"))
+
+    async with trio.open_nursery() as nursery:
+        for coin_id in ("bitcoin", "ethereum"):
+            nursery.start_soon(ask, coin_id)
+        await trio.sleep(0.5)  # well within the window of 5 s
+        instance.process.send_signal(signal.SIGTERM)
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert {answer.headers["X-Batch-Trigger"] for answer in answers} == {"drain"}
+    assert len(upstream.calls) == 2
+    assert await instance.process.wait() == 0
+
+
+async def test_two_processes_share_one_batch(
+    start_process: StartProcess, client_for: ClientFor, upstream: Simulator
+) -> None:
+    clients = [await client_for(await (await start_process()).url()) for _ in range(2)]
+    answers: list[httpx.Response] = []
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        answers.append(await client.get("/v1/price/bitcoin"))
+
+    async with trio.open_nursery() as nursery:
+        for client in (*clients, clients[0]):
+            nursery.start_soon(ask, client)
+
+    assert len({answer.text for answer in answers}) == 1
+    assert len(upstream.calls) == 1
+
+
+async def test_the_log_is_json_with_a_line_a_request_a_flush_and_an_error_and_no_secret(
+    start_process: StartProcess, client_for: ClientFor, upstream: Simulator
+) -> None:
+    upstream.config.failures = [failures.ServerError(status=500, calls=1)]
+    secrets = {"admin_pass": "canary-pass", "coingecko_api_key": "canary-key"}
+    instance = await start_process(**secrets, batch_window_ms=50)
+    ann = await client_for(await instance.url())
+    await ann.get("/v1/price/bitcoin?vsCurrency=usd")
+    await ann.post("/auth/login", json={"username": "admin", "password": "canary-pass"})
+    await ann.get("/v1/price/bitcoin?token=canary-query")
+
+    await until(lambda: instance.log.count(b'"request"') >= 3)
+    by_event: dict[str, list[dict[str, Any]]] = {}
+    for line in instance.lines:
+        by_event.setdefault(line["event"], []).append(line)
+    assert [line["status"] for line in by_event["request"]] == [502, 200, 400]
+    assert [(line["outcome"], line["trigger"]) for line in by_event["flush"]] == [("failed", "window")]
+    assert "HTTP 500" in by_event["coingecko failed"][0]["reason"]
+    assert b"canary" not in instance.log
+    assert ann.headers["Authorization"].removeprefix("Bearer ").encode() not in instance.log
+
+
+async def test_each_wrong_setting_is_named_in_one_line_and_nothing_starts(given: dict[str, Any]) -> None:
+    env = environment(given, jwt_secret="short", batch_window_ms="soon", port=-1)
+    ended = await trio.run_process(
+        [sys.executable, "-m", "cryptopulse", "serve"], env=env, capture_stderr=True, check=False
+    )
+
+    assert ended.returncode == 2
+    told = ended.stderr.decode().splitlines()
+    assert sorted(line.split(":")[0] for line in told) == ["BATCH_WINDOW_MS", "JWT_SECRET", "PORT"]
+    assert "short" not in ended.stderr.decode()
