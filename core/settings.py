@@ -67,8 +67,9 @@ def _split_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _duration_s(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
 
 
 def _lower(value: object) -> object:
@@ -91,7 +92,7 @@ class Settings(BaseSettings):
     admin_user: Annotated[str, Field(min_length=1)]
     admin_pass: Annotated[SecretStr, AfterValidator(_not_empty)]
     jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)]
-    jwt_expires_in: Annotated[int, BeforeValidator(_duration_s), Field(gt=0)] = 3600
+    jwt_expires_in: Annotated[str, AfterValidator(_duration)] = "1h"
 
     database_url: Annotated[SecretStr, _url_of("postgres", "postgresql")]
     redis_url: Annotated[SecretStr, _url_of("redis", "rediss", "unix")]
@@ -110,6 +111,11 @@ class Settings(BaseSettings):
     throttle_global_limit: Limit = 20
     throttle_login_limit: Limit = 5
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split_commas)] = ()
+
+    @property
+    def jwt_expires_s(self) -> int:
+        """How long a token of a login is good, in seconds."""
+        return parse_duration(self.jwt_expires_in)
 
     @model_validator(mode="after")
     def _deadlines_nest(self) -> Self:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_PRICE = "/v1/price/bitcoin"
+
 
 @dataclass(frozen=True)
 class Banner:
@@ -35,7 +37,7 @@ class Banner:
         return [
             f"A lone request waits for company until its batch is {self.window_s:g} s old:",
             "",
-            *(f"  {self._curl(url)}" for url in self.urls),
+            *(f"  {self._curl()} {url}{_PRICE}" for url in self.urls),
             "",
             *self._shared(),
             "",
@@ -44,14 +46,13 @@ class Banner:
 
     def _shared(self) -> list[str]:
         where = ", whichever server they ask" if len(self.urls) > 1 else ""
-        crowd = [self.urls[place % len(self.urls)] for place in range(self.threshold)]
+        crowd = [self.urls[place % len(self.urls)] + _PRICE for place in range(self.threshold)]
         return [
             f"{self.threshold} at once do not wait, and share one upstream call{where}:",
             "",
-            f"  {self._curl(*crowd)}",
+            # Not `curl -Z`, which shows a progress meter even when told to be silent.
+            f"  echo {' '.join(crowd)} | xargs -n 1 -P {self.threshold} {self._curl()}",
         ]
 
-    def _curl(self, *urls: str) -> str:
-        at_once = "-Z " if len(urls) > 1 else ""
-        targets = " ".join(f"{url}/v1/price/bitcoin" for url in urls)
-        return rf"curl -s -w '\n' {at_once}-H 'Authorization: Bearer {self.token}' {targets}"
+    def _curl(self) -> str:
+        return rf"curl -s -w '\n' -H 'Authorization: Bearer {self.token}'"

@@ -45,7 +45,9 @@ class PostgresHome:
 
     def remove_cluster(self) -> None:
         """Remove the cluster; the whole home where that is not the state folder itself."""
-        shutil.rmtree(self.folder if self.run_as else self.folder / "data", ignore_errors=True)
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        if self.run_as:
+            _remove_home(self.folder)
 
 
 def home_for(state_folder: Path) -> PostgresHome:
@@ -65,7 +67,14 @@ def remove_deserted(own: PostgresHome, before_removal: Callable[[Path], None]) -
         owner = _read(home / "state_folder")
         if owner and _recorded_home(Path(owner)) != home:
             before_removal(home)
-            shutil.rmtree(home, ignore_errors=True)
+            _remove_home(home)
+
+
+def _remove_home(home: Path) -> None:
+    """The cluster first: as long as any of it is left, the home says whose it was, and is found again."""
+    shutil.rmtree(home / "data", ignore_errors=True)
+    if not (home / "data").exists():
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _programs(wheel: Path) -> Path:

@@ -19,8 +19,6 @@ from server.services import services
 
 blueprint = Blueprint("auth", __name__)
 
-_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60}
-
 
 class Login(Input):
     """Who wants a token."""
@@ -68,17 +66,11 @@ def _digest(text: str) -> bytes:
 
 
 def _token_for(username: str, settings: Settings) -> Response:
-    expires_s = settings.jwt_expires_in
     token = issue_token(
-        settings.jwt_secret.get_secret_value(), subject=username, username=username, expires_s=expires_s
+        settings.jwt_secret.get_secret_value(),
+        subject=username,
+        username=username,
+        expires_s=settings.jwt_expires_s,
     )
-    body = TokenBody(token, "Bearer", duration_text(expires_s))
+    body = TokenBody(token, "Bearer", settings.jwt_expires_in)
     return answer(body, {"Cache-Control": "no-store"})
-
-
-def duration_text(seconds: int) -> str:
-    """Write a duration as `1h`, `30m`, `7d`, or `45s`."""
-    for unit, length_s in _UNITS_S.items():
-        if seconds % length_s == 0:
-            return f"{seconds // length_s}{unit}"
-    return f"{seconds}s"

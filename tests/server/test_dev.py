@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from server.local import processes
+from server.local.postgres_home import home_for
 from server.local.state import Running, StateFolder
 
 REPOSITORY = Path(__file__).parents[2]
@@ -103,11 +104,17 @@ async def end(dev: Dev) -> None:
         await dev.process.wait()
     dev.process.kill()
     await dev.process.wait()
-    ours = left.pids.values() if left and not dev.state.is_in_use() else ()
-    for pid in ours:
-        await trio.to_thread.run_sync(processes.end, pid)
     if dev.process.stdout:
         await dev.process.stdout.aclose()
+    if not dev.state.is_in_use():
+        await trio.to_thread.run_sync(clear, dev.state.path, left)
+
+
+def clear(folder: Path, left: Running | None) -> None:
+    for pid in left.pids.values() if left else ():
+        processes.end(pid)
+    if (folder / "postgres").exists():
+        home_for(folder / "postgres").remove_cluster()
 
 
 def options(folder: Path, port: int, *more: str) -> list[str]:
@@ -131,7 +138,7 @@ def curls_of(banner: str) -> list[tuple[str, list[str]]]:
     """The token and the URLs of each curl in the banner."""
     found = []
     for line in banner.splitlines():
-        if line.startswith("  curl "):
+        if "curl -s" in line:
             words = shlex.split(line)
             token = next(word for word in words if word.startswith("Authorization")).split()[-1]
             found.append((token, [word for word in words if word.startswith("http")]))

@@ -3,7 +3,7 @@
 import itertools
 import signal
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -24,6 +24,14 @@ async def connected(url: str) -> AsyncIterator[trio.SocketStream]:
     stream = await trio.open_tcp_stream(host, int(port))
     async with stream:
         yield stream
+
+
+async def refuses_connections(url: str) -> None:
+    """Return once the server listens no more."""
+    with suppress(OSError):
+        while True:
+            async with connected(url):
+                await trio.lowlevel.checkpoint()
 
 
 async def received(stream: trio.SocketStream) -> bytes:
@@ -100,6 +108,7 @@ async def test_who_waits_is_answered_before_the_server_ends(
             clients.start_soon(ask)
             await world.desk.arrived.wait()
             world.draining.set()
+            await refuses_connections(url)
             world.desk.drain()
     assert [answer.status_code for answer in answers] == [200]
 

