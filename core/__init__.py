@@ -8,8 +8,9 @@ The layers, from the front door down; imports point only downwards:
     waiters, result_feed       requests parked on this instance; pub/sub that wakes them
     coordinator                the Lua scripts as methods; no decisions
     redis_link                 the one owner of the hot Redis connection; lua: the scripts
-    coingecko                  the only module that knows CoinGecko
-    outbox, history            prices on their way to Postgres; the only module that knows Postgres
+    coingecko                  the only one that knows CoinGecko; coingecko_answer: what its answers say
+    outbox, outbox_stream      prices on their way to Postgres
+    history, migrate           the only ones that know Postgres, beside the migrations
     watch                      what instances tell monitors, while one is watching
     batches, events            states, outcomes and the flush policy; what happens, as frozen structs
     keys, settings, prices, errors     values

@@ -79,7 +79,7 @@ class OutboxWriter:
             refusals = await self._keep(entries)
             await self._stream.settle(entries, refusals)
             for refusal in refusals:
-                _log.error("outbox_entry_refused", **_described(refusal))
+                _log.error("outbox entry refused", **_described(refusal))
         return len(entries)
 
     async def _attempt(self, step: Callable[[], Awaitable[object]]) -> None:
@@ -93,13 +93,13 @@ class OutboxWriter:
     async def _back_off(self, error: Unavailable) -> None:
         if type(error) is not self._missing:
             self._missing = type(error)
-            _log.warning("outbox_waits", missing=type(error).__name__, reason=repr(error.__cause__))
+            _log.warning("outbox waits", missing=type(error).__name__, reason=repr(error.__cause__))
         await trio.sleep(self._back_off_s)
         self._back_off_s = min(2 * self._back_off_s, _LONGEST_BACK_OFF_S)
 
     def _recover(self) -> None:
         if self._missing is not None:
-            _log.info("outbox_goes_on", missed=self._missing.__name__)
+            _log.info("outbox goes on", missed=self._missing.__name__)
         self._missing = None
         self._back_off_s = _FIRST_BACK_OFF_S
 

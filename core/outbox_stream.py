@@ -134,7 +134,7 @@ class OutboxStream:
         answer: Any = await self._redis.xautoclaim(OUTBOX, GROUP, self._consumer, self._reclaim_idle_ms, count=_COUNT)
         _, entries, deleted = answer
         if deleted:
-            _log.error("outbox_entries_deleted", entries=[entry_id.decode() for entry_id in deleted])
+            _log.error("outbox entries deleted", entries=[entry_id.decode() for entry_id in deleted])
         return [Entry(entry_id, fields) for entry_id, fields in entries]
 
     async def _settle(self, entries: Sequence[Entry], refusals: Sequence[Refusal]) -> None:

@@ -82,7 +82,8 @@ class PriceDesk:
     async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[Waiter]:
         """Charge the caller and join the coin's open batch; leaving the block gives the wait up.
 
-        Raises OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown; none of them charges the caller.
+        Raises OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown. None of them charges the caller, but for a
+        Redis that went away, or took longer than 1 s, after it had done so.
         """
         if self._draining:
             raise ShuttingDown

@@ -104,7 +104,8 @@ async def _open_stream(options: dict[str, Any]) -> trio.abc.Stream:
         return await trio.open_unix_socket(options["path"])
     host, port = options.get("host", "localhost"), options.get("port", 6379)
     if options.get("connection_class") is SSLConnection:
-        return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=ssl.create_default_context())
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=context)
     return await trio.open_tcp_stream(host, port)
 
 

@@ -6,6 +6,7 @@ settings = load_settings()        # raises SettingsError, one line a wrong varia
 import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -55,12 +56,27 @@ def _not_empty(text: SecretStr) -> SecretStr:
 
 
 def _url_of(*schemes: str) -> AfterValidator:
+    starts = tuple(f"{scheme}://" for scheme in schemes)
+
     def check(url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError("a URL that starts with " + " or ".join(f"{scheme}://" for scheme in schemes))
+        if not url.get_secret_value().startswith(starts) or not _has_sane_port(url.get_secret_value()):
+            raise ValueError(f"a URL that starts with {' or '.join(starts)}, its password percent-encoded")
         return url
 
     return AfterValidator(check)
+
+
+def _has_sane_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # as when a '/' in a password ends the host too early
+        return False
+
+
+def _printable_ascii(text: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[!-~]+", text.get_secret_value()) is None:
+        raise ValueError("printable ASCII without blanks, as CoinGecko hands its keys out")
+    return text
 
 
 def _split_commas(value: object) -> object:
@@ -97,7 +113,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, _url_of("postgres", "postgresql")]
     redis_url: Annotated[SecretStr, _url_of("redis", "rediss", "unix")]
 
-    coingecko_api_key: SecretStr | None = None
+    coingecko_api_key: Annotated[SecretStr, AfterValidator(_printable_ascii)] | None = None
     coingecko_base_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")] = (
         "https://api.coingecko.com"
     )

@@ -242,7 +242,7 @@ async def test_an_entry_that_is_no_price_is_put_aside_with_the_reason_and_blocks
     (refused,) = refused_in(server)
     assert junk.items() <= {key.decode(): value.decode() for key, value in refused.items()}.items()
     assert refused[b"why"]
-    assert [(log["event"], log["log_level"]) for log in logs] == [("outbox_entry_refused", "error")]
+    assert [(log["event"], log["log_level"]) for log in logs] == [("outbox entry refused", "error")]
 
 
 @given(
@@ -319,8 +319,8 @@ async def test_run_starts_without_redis_and_says_once_that_it_waits_and_once_tha
             await noticing.wrote.wait()
             await until(lambda: left_in(server) == 0)
     assert [(log["event"], log.get("missing")) for log in logs] == [
-        ("outbox_waits", "RedisUnavailable"),
-        ("outbox_goes_on", None),
+        ("outbox waits", "RedisUnavailable"),
+        ("outbox goes on", None),
     ]
 
 
@@ -335,7 +335,7 @@ async def test_run_outlasts_an_outage_of_postgres_and_logs_its_cause_once(
             await trio.to_thread.run_sync(away_postgres.start)
             await noticing.wrote.wait()
             await until(lambda: len(logs) == 2)
-    assert [log["event"] for log in logs] == ["outbox_waits", "outbox_goes_on"]
+    assert [log["event"] for log in logs] == ["outbox waits", "outbox goes on"]
     assert "ConnectionRefusedError" in logs[0]["reason"]
 
 

@@ -27,7 +27,7 @@ def test_the_defaults_are_the_contracts(environment: pytest.MonkeyPatch) -> None
 
     assert (settings.host, settings.port, settings.log_level) == ("127.0.0.1", 3000, "info")
     assert (settings.batch_window_ms, settings.batch_threshold, settings.batch_result_timeout_ms) == (5000, 3, 8000)
-    assert (settings.upstream_timeout_ms, settings.jwt_expires_in) == (2500, 3600)
+    assert (settings.upstream_timeout_ms, settings.jwt_expires_in, settings.jwt_expires_s) == (2500, "1h", 3600)
     assert (settings.throttle_ttl_ms, settings.throttle_global_limit, settings.throttle_login_limit) == (60000, 20, 5)
     assert (settings.coingecko_api_key, settings.coingecko_base_url) == (None, "https://api.coingecko.com")
     assert settings.trusted_proxies == ()
@@ -50,7 +50,11 @@ def test_what_is_required_is_asked_for_by_name(environment: pytest.MonkeyPatch, 
         ("JWT_EXPIRES_IN", "1y"),
         ("JWT_EXPIRES_IN", "0"),
         ("DATABASE_URL", "mysql://canary"),
+        ("DATABASE_URL", "postgresql://user:can/ary@host/db"),
         ("REDIS_URL", "http://canary"),
+        ("REDIS_URL", "redis://host:port"),
+        ("COINGECKO_API_KEY", "canary key"),
+        ("COINGECKO_API_KEY", "canary-schlüssel"),
         ("COINGECKO_BASE_URL", "api.coingecko.com"),
         ("BATCH_WINDOW_MS", "0"),
         ("BATCH_THRESHOLD", "-1"),

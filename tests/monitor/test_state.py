@@ -4,7 +4,7 @@ from random import Random
 from typing import get_args
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.batches import State as BatchState
@@ -163,6 +163,7 @@ HEARD: st.SearchStrategy[Heard] = st.one_of(SNAPSHOTS, FLUSHES, REFUSALS, GOODBY
 
 
 class TestAnyOrder:
+    @settings(deadline=None)
     @given(heard=st.lists(HEARD, max_size=12), order=st.randoms())
     def test_any_order_and_repetition_is_taken_in_and_can_be_shown(self, heard: list[Heard], order: Random) -> None:
         repeated = heard * 2
