@@ -11,6 +11,7 @@ from typing import IO
 
 import click
 
+_LAST_PORT = 65_535
 _STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(1, 65_535), default=3000, show_default=True, envvar="PORT")
+@click.option("--port", type=click.IntRange(1, _LAST_PORT), default=3000, show_default=True, envvar="PORT")
 @click.option(
     "--instances", type=click.IntRange(1, 64), default=1, show_default=True, help="Servers, on ports from --port up."
 )
@@ -60,6 +61,8 @@ def dev(port: int, instances: int, *, live: bool, state_dir: Path) -> None:
     """Run everything on this machine: Valkey, Postgres, CoinGecko's stand-in, servers."""
     from server.dev import DevError, Options, run
 
+    if port + instances - 1 > _LAST_PORT:
+        raise click.UsageError(f"{instances} servers from port {port} up go beyond port {_LAST_PORT}.")
     try:
         run(Options(state_folder=state_dir, port=port, instances=instances, live=live), os.environ)
     except DevError as error:

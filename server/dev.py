@@ -90,7 +90,7 @@ class _Dev:
         async with (
             kept_running(running_valkey(folder / "valkey"), self.stop) as valkey,
             kept_running(running_postgres(folder / "postgres"), self.stop) as postgres,
-            upstream(self.options.live, self.environment, self.stop) as prices,
+            upstream(self.environment, self.stop, live=self.options.live) as prices,
         ):
             pids = {"dev": os.getpid(), "valkey": valkey.pid, "postgres": postgres.pid, **prices.pids}
             running = Running(valkey.url, pids=pids)

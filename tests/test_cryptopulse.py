@@ -106,6 +106,11 @@ class TestDev:
         result = run("dev", "--state-dir", str(tmp_path))
         assert (result.exit_code, only_line(result.stderr)) == (1, "Error: port 3000 is taken")
 
+    def test_servers_beyond_the_last_port_are_refused(self) -> None:
+        result = run("dev", "--port", "65535", "--instances", "2")
+        assert result.exit_code == 2
+        assert "2 servers from port 65535 up go beyond port 65535." in result.stderr
+
 
 class TestMigrate:
     def test_without_a_database_it_says_so(self) -> None:

@@ -25,7 +25,7 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(live: bool, environment: Mapping[str, str], stop: Stop) -> AsyncGenerator[Upstream]:
+async def upstream(environment: Mapping[str, str], stop: Stop, *, live: bool) -> AsyncGenerator[Upstream]:
     """CoinGecko when the user wants it or says how to reach it, else a simulator that lives as long as the block."""
     if live or environment.get("COINGECKO_API_KEY") or environment.get("COINGECKO_BASE_URL"):
         base_url = environment.get("COINGECKO_BASE_URL") or Settings.model_fields["coingecko_base_url"].default

@@ -145,7 +145,7 @@ def curls_of(banner: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-async def test_its_curls_are_answered_and_term_answers_who_waits_and_ends_all_it_started(tmp_path: Path) -> None:
+async def test_its_curls_are_answered_and_ctrl_c_answers_who_waits_and_ends_all_it_started(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     two = options(folder, free_ports(2), "--instances", "2")
     async with started(folder, *two, ADMIN_USER="ada") as dev:
@@ -161,7 +161,7 @@ async def test_its_curls_are_answered_and_term_answers_who_waits_and_ends_all_it
                 nursery.start_soon(get, one[1][0], token, statuses)
                 await trio.sleep(0.5)
                 running = dev.running
-                dev.process.terminate()
+                os.killpg(dev.process.pid, signal.SIGINT)  # as a terminal does
         assert statuses == [200, 200, 200, 200]
         assert await dev.status() == 0
         assert running.pids.keys() == {"dev", "valkey", "postgres", "simulator"} | {
@@ -171,13 +171,13 @@ async def test_its_curls_are_answered_and_term_answers_who_waits_and_ends_all_it
         assert dev.state.recorded() is None
 
 
-async def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+async def test_term_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     async with started(folder, *options(folder, free_ports(1))) as dev:
         while not dev.state.recorded():  # noqa: ASYNC110 - another process; bounded by the test's own time limit
             await trio.sleep(0.01)
         pids = dev.running.pids
-        dev.process.send_signal(signal.SIGINT)
+        dev.process.terminate()
         assert await dev.status() == 0
         assert await all_gone(pids)
 

@@ -204,9 +204,14 @@ class TestPostgres:
         postgres.wait()
         pid_file = postgres._data / "postmaster.pid"
         _, _, rest = pid_file.read_text().partition("\n")
-        pid_file.write_text(f"{os.getpid()}\n{rest}")
-        postgres.start()
-        assert run_sql(postgres, "select 1") == 1
+        with subprocess.Popen(["sleep", "60"], **postgres._home.run_as) as bystander:
+            pid_file.write_text(f"{bystander.pid}\n{rest}")
+            try:
+                postgres.start()
+                assert run_sql(postgres, "select 1") == 1
+                assert bystander.poll() is None
+            finally:
+                bystander.kill()
 
     def test_the_cluster_is_there_again_next_time(self, tmp_path: Path) -> None:
         with running_postgres(tmp_path) as postgres:

@@ -14,6 +14,7 @@ from server.local.valkey import LocalValkey, running_valkey
 
 SLEEP = "import signal; signal.pause()"
 FAIL = "raise SystemExit(3)"
+TIDY = "import signal; signal.signal(15, lambda *_: exit(7)); print(flush=True); signal.pause()"
 OUTLAST = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
 
 
@@ -48,9 +49,11 @@ async def test_a_child_that_was_killed_is_told_by_the_signal() -> None:
 
 async def test_a_frozen_child_is_woken_to_end() -> None:
     with trio.fail_after(10):
-        async with programs([python("frozen", SLEEP)], Stop()) as [child]:
+        async with programs([python("frozen", TIDY, says_when_ready=True)], Stop()) as [child]:
+            assert child.stdout
+            await child.stdout.receive_some()
             os.kill(child.pid, signal.SIGSTOP)
-    assert child.returncode == -signal.SIGTERM
+    assert child.returncode == 7
 
 
 async def test_a_child_that_outlasts_its_patience_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +93,9 @@ async def test_a_signal_ends_everything_without_a_failure() -> None:
 
 async def test_the_first_reason_counts() -> None:
     stop = Stop()
-    stop.because("first")
-    stop.because("second")
+    with stop.scope:
+        stop.because("first")
+        await stop.here_because("second")
     assert stop.failure == "first"
 
 
