@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from uuid import uuid4
 
 import msgspec
+import structlog
 
 from core import keys, lua
 from core.batches import Result, Trigger
@@ -20,6 +21,8 @@ LEASE_MS = 1500
 _KEEP_LONGER_MS = 10_000
 # Some 200 MB of Redis: at ten prices a second, more than a day without Postgres.
 OUTBOX_BOUND = 1_000_000
+
+_log = structlog.get_logger()
 
 encode_result = msgspec.json.Encoder(decimal_format="string").encode
 decode_result = msgspec.json.Decoder(Result).decode
@@ -133,7 +136,7 @@ class Coordinator:
 
     async def renew(self, claims: Sequence[Claimed]) -> int:
         """Lengthen the leases of claims; return how many are still held."""
-        args = [part for claim in claims for part in (claim.batch_id, claim.fence)]
+        args = [part for claim in claims for part in (claim.batch_id, claim.fence, claim.claimed_at_ms)]
         held: int = await self._link.run_script(lua.RENEW, [keys.PREFIX], [LEASE_MS, self._keep_ms, *args])
         return held
 
@@ -177,9 +180,17 @@ def _standing(answer: list[Any], now_ms: int) -> Standing:
         case b"held":
             return Held(batch_id, answer[2], bool(answer[3]))
         case b"settled":
-            return Settled(batch_id, decode_result(answer[2]))
+            return _settled(batch_id, answer[2])
         case _:
             return Gone(batch_id)
+
+
+def _settled(batch_id: str, result: bytes) -> Settled | Gone:
+    try:
+        return Settled(batch_id, decode_result(result))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _log.error("a result could not be read", batch=batch_id, reason=str(error))
+        return Gone(batch_id)
 
 
 def _completion(claim: Claimed, result: Result) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class BatchView(msgspec.Struct, frozen=True):
     size: int  # requests admitted over all instances, as far as this instance has heard
     waiting: int  # requests that wait here
     flush_in_ms: int  # until it is due; 0 when it is
+    flushing: bool = False  # by this instance
 
 
 class CallerView(msgspec.Struct, frozen=True):

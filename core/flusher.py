@@ -61,13 +61,17 @@ class Flusher:
         return results
 
     async def _hold(self, claims: Sequence[Claimed], flush: trio.CancelScope) -> None:
-        held = len(claims)
+        held, pause_s = len(claims), _RENEW_EVERY_S
         while held:
-            await trio.sleep(_RENEW_EVERY_S)
+            await trio.sleep(pause_s)
+            pause_s = _RENEW_EVERY_S
             try:
                 held = await self._coordinator.renew(claims)
+            except RedisRefused:
+                continue
             except RedisUnavailable:
                 await self._link.wait_up()
+                pause_s = 0  # the lease ran on meanwhile
         flush.cancel()
 
     async def _fetch(self, claims: Sequence[Claimed]) -> list[tuple[Claimed, Result]]:

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from contextvars import copy_context
 
 import msgspec
+import structlog
 import trio
 
 from core.batches import Result, View
-from core.coordinator import Admission, Coordinator
+from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled, Standing
 from core.errors import CryptoPulseError, RedisUnavailable, ShuttingDown
 from core.events import BatchView, CallerView, Limited, Snapshot, unix_ms
 from core.flusher import Flusher
@@ -34,6 +35,8 @@ _REDIS_GRACE_S = 1.0
 _REMEMBER_RESULTS_S = 2.0
 # What monitors see of callers: the latest charged.
 _MOST_CALLERS = 50
+
+_log = structlog.get_logger()
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -68,15 +71,26 @@ class PriceDesk:
         self._recent: OrderedDict[str, tuple[float, Result]] = OrderedDict()  # {batch_id: heard at, result}
         self._callers: OrderedDict[str, Charge] = OrderedDict()
         self._draining = False
+        self._finishing = trio.Event()
+        self._finished = trio.Event()
         self._requests = self._answered = self._failed = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the windows, for ever."""
-        async with trio.open_nursery() as self._nursery:
-            # Windows start from requests, but must not keep those requests' context alive.
-            self._context = copy_context()
-            self._nursery.start_soon(self._stand_by_redis)
-            task_status.started()
+        """Run the windows until `finish`, and then until the flushes that have begun are done."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stand_by_redis)
+            async with trio.open_nursery() as self._nursery:
+                # Windows start from requests, but must not keep those requests' context alive.
+                self._context = copy_context()
+                task_status.started()
+                await self._finishing.wait()
+            nursery.cancel_scope.cancel()
+        self._finished.set()
+
+    async def finish(self) -> None:
+        """When no request is left: wait for flushes that other instances' requests may wait for."""
+        self._finishing.set()
+        await self._finished.wait()
 
     @asynccontextmanager
     async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[Waiter]:
@@ -87,10 +101,9 @@ class PriceDesk:
         """
         if self._draining:
             raise ShuttingDown
+        deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
         admission = await self._admission(caller, coin_id, vs_currency)
-        waiter = Waiter(
-            admission.charge, admission.batch_id, vs_currency, self._settings.batch_result_timeout_ms / 1000
-        )
+        waiter = Waiter(admission.charge, admission.batch_id, vs_currency, deadline)
         window = self._join(waiter, coin_id, admission)
         try:
             yield waiter
@@ -117,21 +130,47 @@ class PriceDesk:
             self._remember(result, now)
             for window in list(self._windows.get(result.coin_id, {}).values()):
                 if window.batch_id == result.batch_id:
-                    self._settle(window, result)
+                    self.settle(window, result)
                 else:
                     window.release()
 
     async def look(self) -> None:
         """Look up every batch that has waiters here, since messages may have been missed."""
-        windows = {window.batch_id: window for window in self._all_windows()}
-        if not windows:
+        batch_ids = [window.batch_id for window in self._all_windows()]
+        if not batch_ids:
             return
         try:
-            standings = await self._coordinator.look(list(windows))
+            standings = await self._coordinator.look(batch_ids)
         except RedisUnavailable:
-            return  # standing by for Redis looks again when it is back
+            return  # standing by for Redis looks again when it is back, and each window asks for itself
         for standing in standings:
-            windows[standing.batch_id].note(standing)
+            self.note(standing)
+
+    def note(self, standing: Standing) -> None:
+        """Take notice of how a batch stands in Redis, if anybody waits for it here."""
+        if isinstance(standing, Settled):
+            self.hear_results([standing.result])
+            return
+        for window in [window for window in self._all_windows() if window.batch_id == standing.batch_id]:
+            match standing:
+                case Gone():
+                    _log.warning("a batch was lost with Redis' memory", batch=window.batch_id, coin=window.coin_id)
+                    self.settle(window, RedisUnavailable())
+                case Held(lease_ms=lease_ms, itself=itself):
+                    window.hold(lease_ms / 1000, itself=itself)
+                case Open(size=size):
+                    window.open(size)
+                case Claimed() | Settled():
+                    pass  # whoever claimed acts on it
+
+    def settle(self, window: Window, outcome: Result | CryptoPulseError) -> None:
+        """Answer everybody who waits in a window."""
+        if isinstance(outcome, Result) and outcome.failure is None:
+            self._answered += len(window.waiters)
+        else:
+            self._failed += len(window.waiters)
+        window.settle(outcome)
+        self._forget(window)
 
     def statistics(self) -> Statistics:
         """What happened so far."""
@@ -188,12 +227,12 @@ class PriceDesk:
             self._context.run(self._nursery.start_soon, self._run_window, window)
         window.join(waiter, admission.size)
         if admission.batch_id in self._recent:
-            self._settle(window, self._recent[admission.batch_id][1])
+            self.settle(window, self._recent[admission.batch_id][1])
         return window
 
     async def _run_window(self, window: Window) -> None:
         try:
-            await window.run(self._coordinator, self._flusher, self.hear_results)
+            await window.run(self._coordinator, self._flusher, self)
         finally:
             self._forget(window)
 
@@ -203,14 +242,6 @@ class PriceDesk:
             del windows[window.batch_id]
             if not windows:
                 del self._windows[window.coin_id]
-
-    def _settle(self, window: Window, outcome: Result | CryptoPulseError) -> None:
-        if isinstance(outcome, Result) and outcome.failure is None:
-            self._answered += len(window.waiters)
-        else:
-            self._failed += len(window.waiters)
-        window.settle(outcome)
-        self._forget(window)
 
     def _remember(self, result: Result, now: float) -> None:
         self._recent[result.batch_id] = (now, result)
@@ -224,7 +255,7 @@ class PriceDesk:
                 await self._link.wait_up()
             if not self._link.is_up:
                 for window in list(self._all_windows()):
-                    self._settle(window, RedisUnavailable())
+                    self.settle(window, RedisUnavailable())
             await self._link.wait_up()
             await self.look()
 

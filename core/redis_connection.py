@@ -8,7 +8,7 @@ async with connect(url) as connection:
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hiredis
 import trio
@@ -17,7 +17,16 @@ from redis.connection import SSLConnection, parse_url
 # A Redis that takes longer than this to accept a connection or to answer counts as away.
 PATIENCE_S = 1.0
 _CHUNK = 1 << 16
-_FOREIGN = (OSError, ssl.SSLError, trio.BrokenResourceError, trio.ClosedResourceError, hiredis.ProtocolError)
+# Short enough to be back well within 2 s of Redis' return, long enough not to hammer it.
+_RECONNECT_EVERY_S = 0.25
+_FOREIGN = (
+    OSError,
+    UnicodeError,  # a host name that cannot be encoded
+    ssl.SSLError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    hiredis.ProtocolError,
+)
 
 _NOTHING = object()  # what the parser gives while a reply is incomplete
 _T = TypeVar("_T")
@@ -25,12 +34,6 @@ _T = TypeVar("_T")
 
 class ConnectionLost(Exception):
     """The connection broke, or Redis does not answer; str() says how."""
-
-
-def first_of(lost: BaseExceptionGroup[ConnectionLost]) -> ConnectionLost:
-    """The first loss in the group that a nursery made of them."""
-    reason = lost.exceptions[0]
-    return first_of(reason) if isinstance(reason, BaseExceptionGroup) else reason
 
 
 def pack(*command: str | bytes | int) -> bytes:
@@ -76,6 +79,34 @@ class RedisConnection:
         return replies
 
 
+def no_errors(replies: list[Any]) -> list[Any]:
+    """Give these replies back if none of them is an error, else raise ConnectionLost."""
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise ConnectionLost(f"Redis refused: {reply}")
+    return replies
+
+
+async def keep_connected(
+    url: str,
+    serve: Callable[[RedisConnection], Awaitable[None]],
+    lost: Callable[[ConnectionLost], None],
+) -> NoReturn:
+    """Connect and serve for ever, telling of each loss."""
+    while True:
+        try:
+            async with connect(url) as connection:
+                await serve(connection)
+        except* ConnectionLost as losses:
+            lost(_first_of(losses))
+        await trio.sleep(_RECONNECT_EVERY_S)
+
+
+def _first_of(losses: BaseExceptionGroup[ConnectionLost]) -> ConnectionLost:
+    loss = losses.exceptions[0]
+    return _first_of(loss) if isinstance(loss, BaseExceptionGroup) else loss
+
+
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[RedisConnection]:
     """Open a connection to `redis://`, `rediss://` or `unix://`, or raise ConnectionLost within PATIENCE_S."""
@@ -115,6 +146,4 @@ async def _log_in(connection: RedisConnection, options: dict[str, Any]) -> None:
         commands.append(pack("AUTH", options.get("username") or "default", options["password"]))
     if options.get("db"):
         commands.append(pack("SELECT", options["db"]))
-    for reply in await connection.call(*commands):
-        if isinstance(reply, hiredis.ReplyError):
-            raise ConnectionLost(f"Redis refused the login: {reply}")
+    no_errors(await connection.call(*commands))

@@ -17,10 +17,10 @@ import trio
 
 from core.errors import RedisUnavailable
 from core.lua import SCRIPTS, Script
-from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, connect, first_of, pack
+from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, keep_connected, no_errors, pack
 
-# Short enough to be back well within 2 s of Redis' return, long enough not to hammer it.
-_RECONNECT_EVERY_S = 0.25
+# What a Redis says that is, or has become, the wrong one to talk to: connecting anew finds the right one.
+_WRONG_REDIS = ("READONLY", "MASTERDOWN", "LOADING")
 
 _log = structlog.get_logger()
 
@@ -93,7 +93,6 @@ class RedisLink:
             return await self.call("EVALSHA", script.digest, len(keys), *keys, *args)
         except RedisRefused as error:
             if not str(error.__cause__).startswith("NOSCRIPT"):
-                _log.error("redis refused a script", script=script.name, reason=str(error.__cause__))
                 raise
         return await self.call("EVAL", script.source, len(keys), *keys, *args)
 
@@ -106,32 +105,23 @@ class RedisLink:
 
     async def _keep_connected(self) -> None:
         try:
-            while True:
-                try:
-                    await self._connect_and_serve()
-                except* ConnectionLost as lost:
-                    self._lose(first_of(lost))
-                await trio.sleep(_RECONNECT_EVERY_S)
+            await keep_connected(self._url, self._serve, self._lose)
         finally:
             self._go_down(ConnectionLost("this instance is ending"))
 
-    async def _connect_and_serve(self) -> None:
-        async with connect(self._url) as connection:
-            await self._load_scripts(connection)
-            self._come_up()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send, connection)
-                nursery.start_soon(self._receive, connection)
+    async def _serve(self, connection: RedisConnection) -> None:
+        await self._load_scripts(connection)
+        self._come_up()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, connection)
+            nursery.start_soon(self._receive, connection)
 
     async def _load_scripts(self, connection: RedisConnection) -> None:
         try:
             with trio.fail_after(PATIENCE_S):
-                replies = await connection.call(*(pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS))
+                no_errors(await connection.call(*(pack("SCRIPT", "LOAD", script.source) for script in SCRIPTS)))
         except trio.TooSlowError as error:
             raise ConnectionLost(f"no answer within {PATIENCE_S} s") from error
-        for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
-                raise ConnectionLost(f"Redis is not ready: {reply}")
 
     def _come_up(self) -> None:
         self._silence = trio.CancelScope()
@@ -166,6 +156,8 @@ class RedisLink:
             while True:
                 for reply in await connection.receive():
                     self._settle(reply)
+                    if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_WRONG_REDIS):
+                        raise ConnectionLost(f"Redis refused: {reply}")
                 self._silence.deadline = trio.current_time() + PATIENCE_S if self._unanswered else float("inf")
         raise ConnectionLost(f"no answer within {PATIENCE_S} s")
 

@@ -16,10 +16,9 @@ import trio
 
 from core import keys
 from core.batches import Result
-from core.redis_connection import ConnectionLost, RedisConnection, connect, first_of, pack
+from core.redis_connection import ConnectionLost, RedisConnection, keep_connected, no_errors, pack
 
 _QUIET_S = 0.5
-_RECONNECT_EVERY_S = 0.25
 
 _log = structlog.get_logger()
 
@@ -69,42 +68,35 @@ class ResultFeed:
         self._listener = listener
         self._watched = watched
         self._tried = trio.Event()
-        self.is_up = False
+        self._subscribed = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen for ever; started once subscribed, or Redis was found to be away."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_subscribed)
+            nursery.start_soon(keep_connected, self._url, self._serve, self._lose)
             await self._tried.wait()
             task_status.started()
 
-    async def _keep_subscribed(self) -> None:
-        while True:
-            try:
-                async with connect(self._url) as connection:
-                    await self._subscribe(connection)
-                    await self._listener.look()
-                    await self._listen(connection)
-            except* ConnectionLost as lost:
-                if self.is_up:
-                    _log.warning("result feed lost", reason=str(first_of(lost)))
-            finally:
-                self.is_up = False
-                self._tried.set()
-            await trio.sleep(_RECONNECT_EVERY_S)
-
-    async def _subscribe(self, connection: RedisConnection) -> None:
+    async def _serve(self, connection: RedisConnection) -> None:
         try:
             with trio.fail_after(_QUIET_S):
-                await connection.call(pack("SUBSCRIBE", keys.FEED), pack("SUBSCRIBE", keys.WATCH))
+                no_errors(await connection.call(pack("SUBSCRIBE", keys.FEED), pack("SUBSCRIBE", keys.WATCH)))
         except trio.TooSlowError as error:
             raise ConnectionLost("no subscription in time") from error
-        self.is_up = True
+        self._subscribed = True
+        self._tried.set()
+        await self._listener.look()
+        await self._listen(connection)
+
+    def _lose(self, reason: ConnectionLost) -> None:
+        if self._subscribed or not self._tried.is_set():
+            _log.warning("result feed lost", reason=str(reason))
+        self._subscribed = False
         self._tried.set()
 
     async def _listen(self, connection: RedisConnection) -> None:
         while True:
-            for kind, *rest in await self._replies(connection):
+            for kind, *rest in no_errors(await self._replies(connection)):
                 if kind == b"message":
                     self._hear(*rest)
 
@@ -124,7 +116,7 @@ class ResultFeed:
             return
         try:
             message = _decode(payload)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             _log.error("a message on the feed could not be read", reason=str(error))
             return
         match message:

@@ -64,6 +64,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, desk.snapshot)
         yield Core(desk, coordinator, history)
+        with trio.move_on_after(settings.upstream_timeout_ms / 1000 + _GOODBYE_S):
+            await desk.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say(Stopped(instance, unix_ms()))
         nursery.cancel_scope.cancel()

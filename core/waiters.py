@@ -10,12 +10,12 @@ from core.limits import Charge
 class Waiter:
     """One admitted request: what it was charged, and the quote it will get."""
 
-    def __init__(self, charge: Charge, batch_id: str, vs_currency: str, result_timeout_s: float) -> None:
+    def __init__(self, charge: Charge, batch_id: str, vs_currency: str, deadline: float) -> None:
         self.charge = charge
         self.batch_id = batch_id
         self._vs_currency = vs_currency
         self._admitted_at = trio.current_time()
-        self._deadline = self._admitted_at + result_timeout_s
+        self._deadline = deadline  # on trio's clock
         self._outcome: Result | CryptoPulseError | None = None
         self._settled = trio.Event()
 

@@ -8,19 +8,32 @@ Requests only wait; this task acts for them, so a client that leaves harms nobod
 its last waiter has left; a flush that has begun is finished all the same, for the waiters of other instances.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-import structlog
 import trio
 
 from core.batches import Result, Trigger, View, next_step
-from core.coordinator import Claimed, Coordinator, Gone, Held, Open, Settled, Standing
+from core.coordinator import Claimed, Coordinator, Standing
 from core.errors import CryptoPulseError, RedisUnavailable
 from core.flusher import Flusher
 from core.redis_link import RedisRefused
 from core.waiters import Waiter
 
-_log = structlog.get_logger()
+_ASK_AGAIN_S = 1.0
+
+
+class Keeper(Protocol):
+    """Whoever has the windows, and alone settles them."""
+
+    def note(self, standing: Standing) -> None:
+        """Take notice of how a batch stands in Redis."""
+
+    def settle(self, window: "Window", outcome: Result | CryptoPulseError) -> None:
+        """Answer everybody who waits in a window."""
+
+    def hear_results(self, results: Sequence[Result]) -> None:
+        """Batches were settled."""
 
 
 class Window:
@@ -75,53 +88,38 @@ class Window:
         self.waiters.clear()
         self._waiting.cancel()
 
-    def note(self, standing: Standing) -> None:
-        """Take notice of how the batch stands in Redis, unless this instance may flush it."""
-        match standing:
-            case Settled(result=result):
-                self.settle(result)
-            case Gone():
-                _log.warning("a batch was lost with Redis' memory", batch=self.batch_id, coin=self.coin_id)
-                self.settle(RedisUnavailable())
-            case Held(lease_ms=lease_ms, itself=itself):
-                self.view.held_until = trio.current_time() + lease_ms / 1000
-                self.view.claimed = itself
-                self._stir()
-            case Open(size=size):
-                self.view.held_until = float("-inf")
-                self.grow(size)
-                self._stir()
-            case Claimed():
-                pass
+    def hold(self, lease_s: float, *, itself: bool) -> None:
+        """Wait for another's lease, on this batch (`itself`) or on the coin's one before it."""
+        self.view.held_until = trio.current_time() + lease_s
+        self.view.claimed = itself
+        self._stir()
 
-    async def run(
-        self, coordinator: Coordinator, flusher: Flusher, publish: Callable[[Sequence[Result]], None]
-    ) -> None:
+    def open(self, size: int) -> None:
+        """Nobody has a lease."""
+        self.view.held_until = float("-inf")
+        self.grow(size)
+        self._stir()
+
+    async def run(self, coordinator: Coordinator, flusher: Flusher, keeper: Keeper) -> None:
         """Wait, claim and flush until the batch is settled or nobody waits for it here."""
         while (trigger := await self._wait_until_ripe()) is not None:
             try:
                 standings = await coordinator.claim([(self.batch_id, trigger)])
             except RedisRefused as refusal:
-                self.settle(refusal)
+                keeper.settle(self, refusal)
             except RedisUnavailable:
-                # Whoever owns this window tells it how things stand once Redis is back, or settles it.
-                self.view.held_until = float("inf")
+                # The keeper looks when Redis is back, or gives everybody up; this is the last resort.
+                self.view.held_until = trio.current_time() + _ASK_AGAIN_S
             else:
-                await self._act_on(standings, flusher, publish)
+                for standing in standings:
+                    keeper.note(standing)
+                if claims := [standing for standing in standings if isinstance(standing, Claimed)]:
+                    await self._flush(claims, flusher, keeper)
 
-    async def _act_on(
-        self,
-        standings: Sequence[Standing],
-        flusher: Flusher,
-        publish: Callable[[Sequence[Result]], None],
-    ) -> None:
-        for standing in standings:
-            if standing.batch_id == self.batch_id:
-                self.note(standing)
-        if claims := [standing for standing in standings if isinstance(standing, Claimed)]:
-            self.flushing = True
-            publish(await flusher.flush(claims))
-            self.flushing = False
+    async def _flush(self, claims: Sequence[Claimed], flusher: Flusher, keeper: Keeper) -> None:
+        self.flushing = True
+        keeper.hear_results(await flusher.flush(claims))
+        self.flushing = False
 
     async def _wait_until_ripe(self) -> Trigger | None:
         with trio.CancelScope() as self._waiting:

@@ -34,8 +34,9 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
     """
     try:
         listener = _bind(host, port)
-    except OSError as error:
-        reason = f"Cannot listen on {host}:{port}: {error.strerror}."
+    except (OSError, UnicodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else "that is no host name"
+        reason = f"Cannot listen on {host}:{port}: {told}."
         raise CannotListen(f"{reason} Set HOST and PORT to an address that is free.") from error
     with listener:
         yield listener

@@ -10,7 +10,7 @@ local now, lease, keep = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2])
 local function grant(id, coin, trigger)
   local batch = KEYS[1] .. ':batch:' .. id
   local fence = redis.call('HINCRBY', batch, 'fence', 1)
-  redis.call('HSET', batch, 'state', 'claimed', 'lease', now + lease)
+  redis.call('HSET', batch, 'state', 'claimed', 'claimed', now, 'lease', now + lease)
   redis.call('PEXPIRE', batch, keep)
   redis.call('SET', KEYS[1] .. ':claimed:' .. coin, id, 'PX', keep)
   local seen = redis.call('HMGET', batch, 'size', 'currencies')
@@ -35,12 +35,11 @@ for i = 3, #ARGV, 2 do
       if held and holder ~= id then
         answer[#answer + 1] = grant(holder, coin, 'takeover')
       end
+      answer[#answer + 1] = grant(id, coin, state == 'open' and trigger or 'takeover')
       if state == 'open' then
+        -- Last: a Redis that is out of memory refuses the first write of a script, unless it frees some.
         redis.call('DEL', KEYS[1] .. ':open:' .. coin)
-      else
-        trigger = 'takeover'
       end
-      answer[#answer + 1] = grant(id, coin, trigger)
     end
   end
 end

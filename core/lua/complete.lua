@@ -1,5 +1,6 @@
--- Keeps the results of batches claimed with these fencing tokens, hands their prices to the outbox, and tells everybody.
--- A result that comes again, as when an answer of ours was lost, is accepted and changes nothing.
+-- Keeps the results of batches still claimed by these claims, hands their prices to the outbox, and tells everybody.
+-- A result that comes again, as when an answer of ours was lost, is accepted and changes nothing. The time of the claim,
+-- which is the time of fetch, must match beside the fencing token: a Redis that lost its last writes counts anew.
 -- KEYS    1 prefix  2 outbox  3 feed
 -- ARGV    1 ms to keep a batch  2 JSON: [{batch_id, coin_id, fence, state, result (JSON text), fetched_at (ms, text),
 --         prices: [[currency, price (text)], ...]}, ...]
@@ -8,8 +9,8 @@
 local accepted, news = {}, {}
 for _, done in ipairs(cjson.decode(ARGV[2])) do
   local batch = KEYS[1] .. ':batch:' .. done.batch_id
-  local seen = redis.call('HMGET', batch, 'state', 'fence')
-  if seen[1] and seen[2] == done.fence then
+  local seen = redis.call('HMGET', batch, 'state', 'fence', 'claimed')
+  if seen[1] and seen[2] == done.fence and seen[3] == done.fetched_at then
     accepted[#accepted + 1] = done.batch_id
     if seen[1] == 'claimed' then
       redis.call('HSET', batch, 'state', done.state, 'result', done.result)

@@ -26,7 +26,7 @@ from core.coordinator import (
     Settled,
     Standing,
 )
-from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable
+from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable, UpstreamFailed
 from core.flusher import Flusher
 from core.limits import Charge, OverLimit
 from core.price_desk import PriceDesk
@@ -57,9 +57,13 @@ class Batch:
     state: str = "open"
     size: int = 0
     fence: int = 0
+    claimed_ms: int = 0
     lease_ms: int = 0
     currencies: set[str] = field(default_factory=set)
     result: Result | None = None
+
+    def is_of(self, claim: Claimed) -> bool:
+        return (self.fence, self.claimed_ms) == (claim.fence, claim.claimed_at_ms)
 
 
 class ModelRedis:
@@ -133,7 +137,7 @@ class ModelRedis:
 
     def _grant(self, batch_id: str, trigger: Trigger) -> Claimed:
         now, batch = self.now_ms(), self.batches[batch_id]
-        batch.state, batch.lease_ms = "claimed", now + LEASE_MS
+        batch.state, batch.claimed_ms, batch.lease_ms = "claimed", now, now + LEASE_MS
         batch.fence += 1
         self.claimed[batch.coin_id] = batch_id
         asked = frozenset(batch.currencies)
@@ -143,7 +147,7 @@ class ModelRedis:
         held = [
             batch
             for claim in claims
-            if (batch := self.batches.get(claim.batch_id)) and (batch.state, batch.fence) == ("claimed", claim.fence)
+            if (batch := self.batches.get(claim.batch_id)) and batch.state == "claimed" and batch.is_of(claim)
         ]
         for batch in held:
             batch.lease_ms = self.now_ms() + LEASE_MS
@@ -154,7 +158,7 @@ class ModelRedis:
         news: list[Result] = []
         for claim, result in outcomes:
             batch = self.batches.get(claim.batch_id)
-            if batch is None or batch.fence != claim.fence:
+            if batch is None or not batch.is_of(claim):
                 continue
             accepted.add(claim.batch_id)
             if batch.state == "claimed":
@@ -240,18 +244,25 @@ class ModelUpstream(CoinGecko):
 
     def __init__(self) -> None:
         self.latency_s = 0.1
+        self.timeout_s = float("inf")
         self.calls: list[tuple[float, set[str], set[str]]] = []  # (trio time, coins, currencies)
         self.failure: CryptoPulseError | None = None
         self.unknown: set[str] = set()
+        self.next_call = trio.Event()
 
     async def fetch(
         self, coin_ids: Collection[str], vs_currencies: Collection[str]
     ) -> dict[str, dict[str, Decimal | None]]:
         self.calls.append((trio.current_time(), set(coin_ids), set(vs_currencies)))
+        self.next_call.set()
+        self.next_call = trio.Event()
         price = Decimal(len(self.calls))
-        await trio.sleep(self.latency_s)
-        if self.failure:
-            raise self.failure
+        latency_s, failure = self.latency_s, self.failure
+        await trio.sleep(min(latency_s, self.timeout_s))
+        if latency_s > self.timeout_s:
+            raise UpstreamFailed("too slow")
+        if failure:
+            raise failure
         return {coin: dict.fromkeys(vs_currencies, price) for coin in coin_ids if coin not in self.unknown}
 
 
@@ -262,6 +273,10 @@ class Instance:
     link: ModelLink
     scope: trio.CancelScope
     deaf: bool = False  # hears nothing of the feed
+
+    @property
+    def is_flushing(self) -> bool:
+        return any(view.state == "claimed" for view in self.desk.snapshot().batches)
 
 
 class Fleet:

@@ -12,7 +12,7 @@ from core.batches import Failure, Result
 from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled
 from core.errors import OutboxFull
 from core.limits import OverLimit
-from core.redis_link import RedisLink
+from core.redis_link import RedisLink, RedisRefused
 from tests.core.model import settings_for_tests
 
 
@@ -241,3 +241,45 @@ async def test_a_large_limit_is_exact_at_a_burst_too(coordinator: Coordinator) -
             nursery.start_soon(ask)
 
     assert sorted(granted) == list(range(1000))
+
+
+async def test_a_redis_out_of_memory_refuses_a_claim_and_leaves_the_batch_open(
+    coordinator: Coordinator, client: Any
+) -> None:
+    admission = await admit(coordinator)
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(RedisRefused):
+            await coordinator.claim([(admission.batch_id, "window")])
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert await coordinator.look([admission.batch_id]) == [Open(admission.batch_id, 1)]
+
+
+async def test_a_claim_that_redis_lost_does_not_pass_for_the_one_after_it(
+    coordinator: Coordinator, client: Any
+) -> None:
+    admission = await admit(coordinator)
+    raw: Any = redis.Redis.from_url(f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}")
+    name = f"{keys.PREFIX}:batch:{admission.batch_id}"
+    before = raw.dump(name)
+    lost = await claim(coordinator, admission.batch_id)
+    raw.restore(name, 0, before, replace=True)
+    raw.delete(f"{keys.PREFIX}:claimed:bitcoin")
+    raw.close()
+    client.blpop("nothing", 0.01)  # a millisecond or more goes by
+
+    again = await claim(coordinator, admission.batch_id)
+
+    assert again.fence == lost.fence
+    assert await coordinator.complete([(lost, result_of(lost, usd="1"))]) == set()
+    assert await coordinator.renew([lost]) == 0
+    assert await coordinator.complete([(again, result_of(again, usd="2"))]) == {admission.batch_id}
+
+
+async def test_a_result_that_cannot_be_read_is_gone(coordinator: Coordinator, client: Any) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    client.hset(f"{keys.PREFIX}:batch:{claimed.batch_id}", "result", '{"trigger":"of another version"}')
+
+    assert await coordinator.look([claimed.batch_id]) == [Gone(claimed.batch_id)]

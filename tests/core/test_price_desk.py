@@ -18,6 +18,7 @@ from core.errors import (
 )
 from core.limits import OverLimit
 from core.price_desk import PriceDesk
+from core.redis_link import RedisRefused
 from tests.core.model import START_MS, Fleet, settings_for_tests
 
 Answer = tuple[float, Quote | CryptoPulseError]  # when, what
@@ -457,3 +458,60 @@ async def test_what_is_recently_settled_answers_an_admission_it_overtook(
 
     assert asked.times == [5.1, 5.1, 5.1]
     assert len(fleet.upstream.calls) == 1
+
+
+async def test_a_request_that_joins_a_batch_which_was_just_looked_up_is_answered(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    deaf = await fleet.start_instance("b")
+    fleet.instances["b"].deaf = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, deaf)
+        await trio.sleep(1)
+        await ask_at_once(asked, (desk,), (desk,))
+        await deaf.look()
+        # An admission from before the flush, whose reply comes only now.
+        (batch_id,) = fleet.redis.batches
+        fleet.redis.batches[batch_id].state = "open"
+        fleet.redis.open["bitcoin"] = batch_id
+        await asked.ask(deaf)
+
+    assert asked.times == [1.1, 1.1, 1.1, 1.1]
+    assert len({quote.price for quote in asked.quotes}) == 1
+
+
+async def test_an_end_waits_for_the_flush_that_other_instances_wait_for(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    other = await fleet.start_instance("b")
+    fleet.upstream.latency_s = 1.0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, other)
+        with trio.move_on_after(0.5):
+            nursery.start_soon(ask_at_once, Asked(), (desk,))
+            await trio.sleep(0.1)
+            desk.drain()
+            await trio.sleep_forever()
+        await desk.finish()
+        assert trio.current_time() == pytest.approx(1.1)
+
+    assert [quote.trigger for quote in asked.quotes] == ["drain"]
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_a_look_that_redis_refuses_is_made_up_for_by_the_window_itself(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: object, batch_ids: object) -> None:
+        raise RedisRefused
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(4.9)
+        monkeypatch.setattr("tests.core.model.ModelCoordinator.look", refuse)
+        fleet.instances["a"].link.cut()
+        await trio.sleep(0.3)
+        fleet.instances["a"].link.mend()
+
+    assert asked.times == [pytest.approx(6.1)]
+    assert len(asked.quotes) == 1

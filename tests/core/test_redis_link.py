@@ -100,3 +100,17 @@ async def test_a_redis_that_stops_answering_fails_calls_and_is_used_again_when_i
     with trio.fail_after(10):
         await link.wait_up()
         assert await link.call("PING") == b"PONG"
+
+
+async def test_a_redis_that_became_a_replica_is_left_until_there_is_a_primary(link: RedisLink, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(RedisUnavailable):
+                await link.call("SET", "a", "b")
+            await link.wait_down()
+        finally:
+            client.replicaof("NO", "ONE")
+
+    await link.wait_up()
+    assert await link.call("SET", "a", "b") == b"OK"

@@ -1,0 +1,236 @@
+"""What docker-compose.yml, the Dockerfile and nginx.conf promise, as far as a machine without Docker can tell."""
+
+import re
+import tomllib
+from importlib.metadata import requires, version
+from ipaddress import IPv4Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.settings import Settings
+
+REPOSITORY = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+NGINX = re.sub(r"#.*", "", (REPOSITORY / "deploy" / "nginx.conf").read_text(encoding="utf-8"))
+VARIABLE = re.compile(r"\$\{(\w+)[^}]*\}")
+INSTANCES = ("web1", "web2")
+OURS = (*INSTANCES, "migrate")
+FIELDS = {name.upper(): field for name, field in Settings.model_fields.items()}
+SUBNET = ip_network(COMPOSE["networks"]["default"]["ipam"]["config"][0]["subnet"])
+
+
+def example(commented: bool) -> dict[str, str]:
+    """The variables of .env.example: those to be filled in, or those that are as shipped."""
+    return dict(re.findall(r"^# (\w+)=(.*)$" if commented else r"^(\w+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+
+def variables(part: object) -> set[str]:
+    """What a part of the file takes from .env: by ${NAME}, or by a name without a value."""
+    match part:
+        case str():
+            return set(VARIABLE.findall(part))
+        case dict():
+            bare = set(part.get("environment") or {}) if isinstance(part.get("environment"), dict) else set()
+            given = {name for name in bare if part["environment"][name] is None}
+            return given.union(*(variables(value) for value in part.values()))
+        case list():
+            return set().union(*(variables(value) for value in part))
+        case _:
+            return set()
+
+
+def directives(name: str, text: str = NGINX) -> list[str]:
+    """The values of a directive in nginx.conf."""
+    return re.findall(rf"^\s*{name}\s+([^;{{]+);", text, re.MULTILINE)
+
+
+def copied() -> set[str]:
+    """What the Dockerfile takes from the repository."""
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    return {source.rstrip("/") for copy in copies for source in copy.split()}
+
+
+class TestEnvironment:
+    def test_every_variable_is_in_the_example(self) -> None:
+        assert variables(SERVICES) <= example(commented=False).keys() | example(commented=True).keys()
+
+    def test_what_compose_insists_on_is_what_the_example_wants_filled_in(self) -> None:
+        insisted_on = set(re.findall(r"\$\{(\w+):\?", str(SERVICES)))
+        assert insisted_on == example(commented=False).keys()
+
+    @pytest.mark.parametrize("name", OURS)
+    def test_every_variable_of_ours_is_a_setting(self, name: str) -> None:
+        assert SERVICES[name]["environment"].keys() <= FIELDS.keys()
+
+    @pytest.mark.parametrize("name", INSTANCES)
+    def test_a_filled_in_example_makes_settings_that_are_accepted(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for field in FIELDS:
+            monkeypatch.delenv(field, raising=False)
+        secret = "0123456789abcdef" * 4
+        for variable, value in SERVICES[name]["environment"].items():
+            if value is not None:
+                monkeypatch.setenv(variable, VARIABLE.sub(secret, str(value)))
+        settings = Settings()
+        assert (settings.host, settings.jwt_secret.get_secret_value()) == ("0.0.0.0", secret)
+
+    def test_what_the_example_says_of_defaults_is_so(self) -> None:
+        told = {name: value for name, value in example(commented=True).items() if name in FIELDS and value}
+        optional = {name: value for name, value in told.items() if not FIELDS[name].is_required()}
+        required = dict.fromkeys(("admin_user", "admin_pass"), "x") | {
+            "jwt_secret": "x" * 32,
+            "database_url": told["DATABASE_URL"],
+            "redis_url": told["REDIS_URL"],
+        }
+        as_told = Settings.model_validate(required | {name.lower(): value for name, value in optional.items()})
+        assert as_told == Settings.model_validate(required)
+
+    def test_secrets_are_not_committed(self) -> None:
+        assert ".env" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+        assert set(example(commented=False).values()) == {""}
+
+
+class TestServices:
+    def test_images_are_pinned_to_a_version(self) -> None:
+        images = [service["image"] for service in SERVICES.values()]
+        stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+        for image in images + stages:
+            assert re.search(r":\d+\.\d+", image), image
+
+    def test_our_image_is_named_after_our_version(self) -> None:
+        assert {SERVICES[name]["image"] for name in OURS} == {f"cryptopulse:{version('cryptopulse')}"}
+
+    def test_every_file_it_builds_from_or_mounts_exists(self) -> None:
+        for name, service in SERVICES.items():
+            if "build" in service:
+                assert (REPOSITORY / service["build"] / "Dockerfile").is_file(), name
+            for volume in service.get("volumes", []):
+                source = volume.split(":")[0]
+                assert source in COMPOSE["volumes"] or (REPOSITORY / source).is_file(), volume
+
+    def test_who_needs_another_waits_until_it_is_healthy_or_has_done_its_work(self) -> None:
+        for name, service in SERVICES.items():
+            for other, how in service.get("depends_on", {}).items():
+                if SERVICES[other]["restart"] == "no":
+                    assert how == {"condition": "service_completed_successfully"}, (name, other)
+                else:
+                    assert how == {"condition": "service_healthy"}, (name, other)
+                    assert SERVICES[other]["healthcheck"]["test"][0] == "CMD"
+
+    def test_everything_waits_for_what_it_cannot_do_without(self) -> None:
+        assert SERVICES["nginx"]["depends_on"].keys() == set(INSTANCES)
+        assert SERVICES["migrate"]["depends_on"].keys() == {"postgres"}
+        for name in INSTANCES:
+            assert SERVICES[name]["depends_on"].keys() == {"valkey", "migrate"}
+
+    def test_instances_and_nginx_are_healthy_when_requests_may_come(self) -> None:
+        for name in (*INSTANCES, "nginx"):
+            assert "/health/ready" in str(SERVICES[name]["healthcheck"]["test"])
+
+    def test_valkey_syncs_an_append_only_file_each_second_and_evicts_nothing(self) -> None:
+        command = SERVICES["valkey"]["command"]
+        options = dict(zip(command[1::2], command[2::2], strict=True))
+        assert options["--appendonly"] == "yes"
+        assert options["--appendfsync"] == "everysec"
+        assert options["--maxmemory-policy"] == "noeviction"
+        assert SERVICES["valkey"]["volumes"] == ["valkey:/data"]
+
+    def test_only_nginx_is_reached_from_outside(self) -> None:
+        assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+
+    def test_instances_get_the_time_to_answer_before_they_are_killed(self) -> None:
+        for name in INSTANCES:
+            patience_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+            assert patience_s * 1000 > Settings.model_fields["batch_result_timeout_ms"].default + 2000
+
+    def test_instances_trust_the_network_they_share_with_nginx_and_nobody_else(self) -> None:
+        assert isinstance(SUBNET, IPv4Network)
+        for name in INSTANCES:
+            assert SERVICES[name]["environment"]["TRUSTED_PROXIES"] == str(SUBNET)
+
+    def test_instances_keep_addresses_that_nobody_else_is_given(self) -> None:
+        others = ip_network(COMPOSE["networks"]["default"]["ipam"]["config"][0]["ip_range"])
+        addresses = [ip_address(SERVICES[name]["networks"]["default"]["ipv4_address"]) for name in INSTANCES]
+        assert len(set(addresses)) == len(addresses)
+        assert all(address in SUBNET and address not in others for address in addresses)
+
+
+class TestNginx:
+    def test_its_blocks_are_closed(self) -> None:
+        assert NGINX.count("{") - NGINX.count("}") == 0
+        assert all(line.rstrip().endswith((";", "{", "}")) for line in NGINX.splitlines() if line.strip())
+
+    def test_it_passes_requests_to_every_instance(self) -> None:
+        servers = [server.split()[0] for server in directives("server")]
+        assert servers == [f"{name}:{SERVICES[name]['environment']['PORT']}" for name in INSTANCES]
+        assert directives("proxy_pass") == ["http://instances"]
+
+    def test_it_waits_longer_than_an_instance_may_take(self) -> None:
+        [read_timeout] = directives("proxy_read_timeout")
+        waits_ms = int(read_timeout.removesuffix("s")) * 1000
+        assert waits_ms > Settings.model_fields["batch_result_timeout_ms"].default
+        assert f"nginx waits for {read_timeout.removesuffix('s')} s" in EXAMPLE
+
+    def test_it_says_whom_it_heard_a_request_from_and_nothing_that_the_client_claims(self) -> None:
+        assert "X-Forwarded-For $remote_addr" in directives("proxy_set_header")
+        assert "proxy_add_x_forwarded_for" not in NGINX
+
+    def test_it_asks_the_other_instance_when_one_fails_but_never_repeats_a_post(self) -> None:
+        [when] = directives("proxy_next_upstream")
+        assert when.split() == ["error", "timeout", "http_503"]
+        assert directives("proxy_next_upstream_tries") == ["2"]
+
+    def test_a_503_does_not_make_it_write_an_instance_off(self) -> None:
+        assert all("max_fails=0" in server for server in directives("server"))
+
+    def test_it_lets_go_of_idle_connections_before_an_instance_does(self) -> None:
+        [idle] = directives("keepalive_timeout")
+        assert int(idle.removesuffix("s")) < 10
+
+    def test_what_it_refuses_itself_is_refused_as_the_service_would(self) -> None:
+        assert directives("error_page") == ["502 504 = @away"]
+        [body] = re.findall(r"return 503 '(.+)'", NGINX)
+        assert yaml.safe_load(body).keys() == {"statusCode", "message", "error"}
+        assert directives("add_header") == ["Retry-After 1 always"]
+
+
+class TestDockerfile:
+    def test_every_file_it_copies_exists_and_is_not_ignored(self) -> None:
+        ignore = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        assert [source for source in copied() if not (REPOSITORY / source).exists()] == []
+        assert "*" in ignore
+        assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == copied()
+
+    def test_it_copies_all_that_the_package_is_made_of(self) -> None:
+        with (REPOSITORY / "pyproject.toml").open("rb") as file:
+            project = tomllib.load(file)
+        parts = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+        assert {*parts, project["project"]["readme"]} <= copied()
+
+    def test_what_it_installs_is_checked_by_hash_and_the_project_brings_nothing_else(self) -> None:
+        installs = re.findall(r"pip (?:install|wheel) [^\n\\]+", DOCKERFILE)
+        assert len(installs) == 4
+        assert all("--require-hashes -r " in install or "--no-deps" in install for install in installs)
+
+    def test_what_builds_the_project_is_all_taken_from_the_pinned_requirements(self) -> None:
+        [names] = re.findall(r"/\^\((.+)\)==/", DOCKERFILE)
+        needed = {re.split(r"[^\w-]", name)[0] for name in requires("hatchling") or () if ";" not in name}
+        assert set(names.split("|")) == {"hatchling"} | needed
+        pinned = set(re.findall(r"^([\w-]+)==", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE))
+        assert set(names.split("|")) <= pinned
+
+    def test_the_image_runs_as_nobody_in_particular_and_serves(self) -> None:
+        last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+        assert re.findall(r"^USER (.+)$", last_stage, re.MULTILINE) == ["10001:10001"]
+        assert 'ENTRYPOINT ["cryptopulse"]\nCMD ["serve"]' in last_stage
+
+    def test_it_takes_a_python_that_the_project_supports(self) -> None:
+        pythons = re.findall(r"^FROM python:(\d+)\.(\d+)\.", DOCKERFILE, re.MULTILINE)
+        assert {(3, 11) <= (int(major), int(minor)) < (3, 14) for major, minor in pythons} == {True}
