@@ -275,6 +275,7 @@ def _batch_view(window: Window, now: float) -> BatchView:
         batch_id=window.batch_id,
         coin_id=window.coin_id,
         state="claimed" if window.flushing or window.view.claimed else "open",
+        flushing=window.flushing,
         size=window.view.size,
         waiting=len(window.waiters),
         flush_in_ms=max(0, round((window.view.due_at - now) * 1000)),

@@ -1,5 +1,8 @@
 """The screen: hears its source, and paints what the state says four times a second."""
 
+import asyncio
+import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +26,9 @@ _PAINT_EVERY_S = 0.25
 
 
 def run(redis_url: str) -> None:
-    """Watch the instances that share this Redis, until the user quits."""
+    """Watch the instances that share this Redis, until the user quits; exits with 1 where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        sys.exit("The monitor draws on a terminal, and this is none: run it in one.")
     MonitorApp(RedisSource(redis_url)).run()
 
 
@@ -61,7 +66,8 @@ class MonitorApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Listen and paint until the app ends."""
+        """Listen and paint until the app ends; a SIGTERM gives the terminal back as it was."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         self.run_worker(self._source.listen(self.hear))
         self.set_interval(_PAINT_EVERY_S, self.paint)
         self.call_later(self.paint)

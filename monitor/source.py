@@ -28,7 +28,6 @@ _WORD_EVERY_S = 1.0
 _REPLY_TIMEOUT_S = 0.7  # with the second between two words: a Redis that hangs is noticed within 2 s
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 2.0
-_BROKEN = (RedisError, OSError, UnicodeError)  # UnicodeError: a host name that cannot be one
 
 Hear = Callable[[Heard], None]
 
@@ -55,7 +54,7 @@ class RedisSource:
                     await self._listen_on(redis, feed, hear)
             except _UnusableURLError:
                 hear(Lost("this is not the URL of a Redis"))
-            except _BROKEN as error:
+            except (RedisError, OSError) as error:
                 hear(Lost(str(error) or type(error).__name__))
             await asyncio.sleep(self._retry_s)
             self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
@@ -63,8 +62,7 @@ class RedisSource:
     async def _listen_on(self, redis: Redis, feed: PubSub, hear: Hear) -> None:
         """Never returns; raises when Redis is lost."""
         await feed.subscribe(keys.EVENTS, keys.WATCH)
-        if await feed.get_message(timeout=_REPLY_TIMEOUT_S) is None:
-            raise RedisConnectionError("Redis accepts no subscription.")
+        await feed.get_message(timeout=_REPLY_TIMEOUT_S)  # the subscription stands before the first word is said
         while True:
             await redis.publish(keys.WATCH, "watch")
             if not await _hear_until_next_word(feed, hear):

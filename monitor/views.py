@@ -25,7 +25,7 @@ class Batch(msgspec.Struct, frozen=True):
     threshold: int
     window_ms: int
     flush_in_ms: float
-    flusher: str  # the instance that says it claimed the batch, or empty
+    flusher: str  # the instance that says it flushes the batch, or empty
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ def _seen_by(snapshot: Snapshot, view: BatchView, age_ms: float) -> Batch:
         threshold=snapshot.threshold,
         window_ms=snapshot.window_ms,
         flush_in_ms=max(0.0, view.flush_in_ms - age_ms),
-        flusher=snapshot.instance if view.state == "claimed" else "",
+        flusher=snapshot.instance if view.flushing else "",
     )
 
 

@@ -88,6 +88,12 @@ class TestMonitor:
             assert run("monitor", "--state-dir", str(tmp_path)).exit_code == 0
         assert watched == ["redis://dev/0"]
 
+    def test_without_a_terminal_it_says_so(self) -> None:
+        command = [sys.executable, "-m", "cryptopulse", "monitor", "--redis-url", "redis://127.0.0.1:1"]
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == "The monitor draws on a terminal, and this is none: run it in one.\n"
+
     def test_what_a_killed_dev_wrote_is_not_believed(self, watched: list[str], tmp_path: Path) -> None:
         StateFolder(tmp_path).record(Running("redis://dev/0"))
         result = run("monitor", "--state-dir", str(tmp_path))

@@ -13,8 +13,9 @@ def batch(
     size: int = 1,
     waiting: int = 1,
     flush_in_ms: int = 2000,
+    flushing: bool = False,
 ) -> BatchView:
-    return BatchView(batch_id or f"batch-of-{coin_id}", coin_id, state, size, waiting, flush_in_ms)
+    return BatchView(batch_id or f"batch-of-{coin_id}", coin_id, state, size, waiting, flush_in_ms, flushing)
 
 
 def snapshot(

@@ -241,4 +241,4 @@ def test_the_batches_fit_into_eighty_columns() -> None:
         await watched.see()
         assert watched.table("batches").virtual_size.width <= 79
 
-    watch(story, snapshot("instance-12", batch("bitcoin", state="claimed")))
+    watch(story, snapshot("instance-12", batch("bitcoin", state="claimed", flushing=True)))

@@ -69,10 +69,17 @@ class TestBatches:
         [merged] = batches(state, 0.0)
         assert (merged.waiting, merged.size, merged.threshold, merged.flush_in_ms) == (3, 3, 3, 1900)
 
-    def test_the_flusher_is_the_instance_that_claimed_the_batch(self) -> None:
-        state = after(snapshot("api-1", batch()), snapshot("api-2", batch(state="claimed")))
+    def test_the_flusher_is_the_instance_that_says_it_flushes(self) -> None:
+        state = after(
+            snapshot("api-1", batch(state="claimed", flushing=True)), snapshot("api-2", batch(state="claimed"))
+        )
         [merged] = batches(state, 0.0)
-        assert (merged.state, merged.flusher) == ("claimed", "api-2")
+        assert (merged.state, merged.flusher) == ("claimed", "api-1")
+
+    def test_a_batch_is_claimed_as_soon_as_one_instance_knows(self) -> None:
+        state = after(snapshot("api-1", batch(state="claimed")), snapshot("api-2", batch()))
+        [merged] = batches(state, 0.0)
+        assert (merged.state, merged.flusher) == ("claimed", "")
 
     def test_the_time_to_flush_runs_on_between_snapshots_and_stops_at_zero(self) -> None:
         state = after(snapshot("api-1", batch(flush_in_ms=2000)), now_s=10.0)
@@ -142,7 +149,9 @@ class TestLink:
 
 NAMES = st.sampled_from(["api-1", "api-2", "\x1b[2Jevil", "[red]", ""]) | st.text(max_size=8)
 COUNTS = st.integers(0, 2**53)
-BATCHES = st.builds(BatchView, NAMES, NAMES, st.sampled_from(get_args(BatchState)), COUNTS, COUNTS, COUNTS)
+BATCHES = st.builds(
+    BatchView, NAMES, NAMES, st.sampled_from(get_args(BatchState)), COUNTS, COUNTS, COUNTS, st.booleans()
+)
 CALLERS = st.builds(CallerView, NAMES, COUNTS, COUNTS, COUNTS)
 SNAPSHOTS = st.builds(Snapshot, NAMES, *[COUNTS] * 7, st.lists(BATCHES, max_size=4), st.lists(CALLERS, max_size=4))
 FLUSHES = st.builds(

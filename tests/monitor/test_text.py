@@ -57,7 +57,7 @@ class TestRows:
         assert row(rows, "1 bitcoin")[3] == "━━━━━━━━━    due"
 
     def test_a_claimed_batch_names_its_flusher_instead_of_a_time(self) -> None:
-        rows = tables.batch_rows(after(snapshot("api-2", batch(state="claimed"))), 0.0)
+        rows = tables.batch_rows(after(snapshot("api-2", batch(state="claimed", flushing=True))), 0.0)
         assert row(rows, "1 bitcoin")[3:] == ["-", "● claimed", "api-2"]
 
     def test_a_coin_keeps_its_row_when_its_next_batch_opens(self) -> None:
