@@ -40,6 +40,11 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         return error(self.message, retry_after_s=self.retry_after_s)
 
 
+def unknown_coin(coin_id: str) -> Failure:
+    """The failure of a batch whose coin CoinGecko does not know."""
+    return Failure("unknown_coin", f"CoinGecko knows no coin '{coin_id}'. Check the id.")
+
+
 _ERRORS: dict[FailureKind, type[CryptoPulseError]] = {
     "unknown_coin": UnknownCoin,
     "upstream_limited": UpstreamLimited,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -19,6 +19,8 @@ from core.settings import Settings
 LEASE_MS = 1500
 # A batch outlives the deadlines of all its requests by this much, for whoever still looks it up.
 _KEEP_LONGER_MS = 10_000
+# A coin that CoinGecko did not know is not asked for again so soon: a mistyped id must not spend calls.
+_UNKNOWN_MS = 600_000
 # Some 200 MB of Redis: at ten prices a second, more than a day without Postgres.
 OUTBOX_BOUND = 1_000_000
 
@@ -35,6 +37,12 @@ class Admission(msgspec.Struct, frozen=True):
     batch_id: str
     size: int
     due_in_ms: int
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A request was charged for a coin that CoinGecko was lately found not to know; there is no batch."""
+
+    charge: Charge
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -104,7 +112,7 @@ class Coordinator:
             raise OverLimit(charge)
         return charge
 
-    async def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission:
+    async def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
         """Charge a caller and join the coin's open batch, or raise OverLimit or OutboxFull."""
         settings = self._settings
         limit = settings.throttle_global_limit
@@ -123,10 +131,16 @@ class Coordinator:
                 OUTBOX_BOUND,
             ],
         )
-        if verdict != b"admitted":
-            _refuse(verdict, caller, limit, rest)
-        remaining, reset_ms, batch_id, size, due_in_ms = rest
-        return Admission(_charge(caller, limit, remaining, reset_ms), batch_id.decode(), size, due_in_ms)
+        if verdict == b"outbox full":
+            raise OutboxFull
+        remaining, reset_ms, *joined = rest
+        charge = _charge(caller, limit, remaining, reset_ms)
+        if verdict == b"limited":
+            raise OverLimit(charge)
+        if verdict == b"unknown":
+            return Unknown(charge)
+        batch_id, size, due_in_ms = joined
+        return Admission(charge, batch_id.decode(), size, due_in_ms)
 
     async def claim(self, wanted: Sequence[tuple[str, Trigger]]) -> list[Standing]:
         """Claim batches; what cannot be claimed is told how it stands."""
@@ -144,7 +158,7 @@ class Coordinator:
         """Settle claims for everybody; return the ids of those whose fencing token was still the latest."""
         done = msgspec.json.encode([_completion(claim, result) for claim, result in outcomes])
         accepted = await self._link.run_script(
-            lua.COMPLETE, [keys.PREFIX, keys.OUTBOX, keys.FEED], [self._keep_ms, done]
+            lua.COMPLETE, [keys.PREFIX, keys.OUTBOX, keys.FEED], [self._keep_ms, _UNKNOWN_MS, done]
         )
         return {batch_id.decode() for batch_id in accepted}
 
@@ -160,12 +174,6 @@ class Coordinator:
 
 def _charge(caller: str, limit: int, remaining: int, reset_ms: int) -> Charge:
     return Charge(caller, limit, remaining, max(1, -(-reset_ms // 1000)))
-
-
-def _refuse(verdict: bytes, caller: str, limit: int, rest: list[int]) -> NoReturn:
-    if verdict == b"limited":
-        raise OverLimit(_charge(caller, limit, *rest))
-    raise OutboxFull
 
 
 def _standing(answer: list[Any], now_ms: int) -> Standing:
@@ -199,6 +207,7 @@ def _completion(claim: Claimed, result: Result) -> dict[str, Any]:
         "coin_id": claim.coin_id,
         "fence": str(claim.fence),
         "state": "failed" if result.failure else "answered",
+        "unknown_coin": result.failure is not None and result.failure.kind == "unknown_coin",
         "result": encode_result(result).decode(),
         "fetched_at": str(result.fetched_at_ms),
         "prices": [(price.vs_currency, _plain(price.price)) for price in result.known_prices],

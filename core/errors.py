@@ -7,7 +7,7 @@
         LimitReached               429   the caller is over its limit
         UpstreamLimited            429   CoinGecko itself answered 429
         UpstreamFailed             502
-        Unavailable                503   RedisUnavailable, HistoryUnavailable, OutboxFull, ShuttingDown
+        Unavailable                503   RedisUnavailable, HistoryUnavailable, OutboxFull, TooBusy, ShuttingDown
         ResultTimeout              504
 
 Each class hints at its HTTP status; only `server/` renders it. A message is read by the caller: it says what went
@@ -105,6 +105,13 @@ class OutboxFull(Unavailable):
 
     def __init__(self, message: str = "Prices cannot be kept at the moment. Try again in a minute.") -> None:
         super().__init__(message, retry_after_s=60)
+
+
+class TooBusy(Unavailable):
+    """As many requests wait on this instance as it may hold."""
+
+    def __init__(self, message: str = "This server is at its limit. Send the request again in a moment.") -> None:
+        super().__init__(message, retry_after_s=1)
 
 
 class ShuttingDown(Unavailable):

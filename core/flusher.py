@@ -10,7 +10,7 @@ from decimal import Decimal
 import structlog
 import trio
 
-from core.batches import Failure, Result
+from core.batches import Failure, Result, unknown_coin
 from core.coingecko import CoinGecko
 from core.coordinator import Claimed, Coordinator
 from core.errors import RedisUnavailable, UpstreamFailed, UpstreamLimited
@@ -135,7 +135,7 @@ def _result(
     claim: Claimed, upstream_ms: float, failure: Failure | None, prices: Mapping[str, Decimal | None] | None
 ) -> Result:
     if failure is None and prices is None:
-        failure = Failure("unknown_coin", f"CoinGecko knows no coin '{claim.coin_id}'. Check the id.")
+        failure = unknown_coin(claim.coin_id)
     return Result(
         batch_id=claim.batch_id,
         coin_id=claim.coin_id,

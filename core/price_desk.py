@@ -15,9 +15,9 @@ import msgspec
 import structlog
 import trio
 
-from core.batches import Result, View
-from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled, Standing
-from core.errors import CryptoPulseError, RedisUnavailable, ShuttingDown
+from core.batches import Result, View, unknown_coin
+from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled, Standing, Unknown
+from core.errors import CryptoPulseError, RedisUnavailable, ShuttingDown, TooBusy
 from core.events import BatchView, CallerView, Limited, Snapshot, unix_ms
 from core.flusher import Flusher
 from core.limits import Charge, OverLimit
@@ -33,6 +33,8 @@ _ADMISSION_S = 1.0
 _REDIS_GRACE_S = 1.0
 # A result may overtake, on the feed, the answer to an admission of its batch: longer than _ADMISSION_S.
 _REMEMBER_RESULTS_S = 2.0
+# For what a flush does beside its call.
+_LAST_FLUSHES_S = 1.0
 # What monitors see of callers: the latest charged.
 _MOST_CALLERS = 50
 
@@ -73,6 +75,8 @@ class PriceDesk:
         self._draining = False
         self._finishing = trio.Event()
         self._finished = trio.Event()
+        self._inside = 0  # requests being admitted, or waiting
+        self._finish_by = float("inf")
         self._requests = self._answered = self._failed = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -88,21 +92,42 @@ class PriceDesk:
         self._finished.set()
 
     async def finish(self) -> None:
-        """When no request is left: wait for flushes that other instances' requests may wait for."""
+        """When no request is left: wait for flushes that other instances' requests may wait for.
+
+        Returns within the upstream timeout, and within the result timeout of a drain, each plus a second at most.
+        """
         self._finishing.set()
-        await self._finished.wait()
+        one_call_s = self._settings.upstream_timeout_ms / 1000 + _LAST_FLUSHES_S
+        with trio.move_on_at(min(self._finish_by, trio.current_time() + one_call_s)):
+            await self._finished.wait()
 
     @asynccontextmanager
     async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[Waiter]:
         """Charge the caller and join the coin's open batch; leaving the block gives the wait up.
 
-        Raises OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown. None of them charges the caller, but for a
-        Redis that went away, or took longer than 1 s, after it had done so.
+        Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown. None of them charges the caller, but
+        for a Redis that went away, or took longer than 1 s, after it had done so.
         """
         if self._draining:
             raise ShuttingDown
+        if self._inside >= self._settings.max_waiting:
+            raise TooBusy
+        self._inside += 1
+        try:
+            async with self._admitted(coin_id, vs_currency, caller) as waiter:
+                yield waiter
+        finally:
+            self._inside -= 1
+
+    @asynccontextmanager
+    async def _admitted(self, coin_id: str, vs_currency: str, caller: str) -> AsyncIterator[Waiter]:
         deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
         admission = await self._admission(caller, coin_id, vs_currency)
+        if isinstance(admission, Unknown):
+            waiter = Waiter(admission.charge, None, vs_currency, deadline)
+            waiter.settle(unknown_coin(coin_id).as_error())
+            yield waiter
+            return
         waiter = Waiter(admission.charge, admission.batch_id, vs_currency, deadline)
         window = self._join(waiter, coin_id, admission)
         try:
@@ -115,6 +140,7 @@ class PriceDesk:
     def drain(self) -> None:
         """Flush every window now, and refuse new requests."""
         self._draining = True
+        self._finish_by = trio.current_time() + self._settings.batch_result_timeout_ms / 1000 + _LAST_FLUSHES_S
         for window in self._all_windows():
             window.drain()
 
@@ -201,7 +227,7 @@ class PriceDesk:
             ],
         )
 
-    async def _admission(self, caller: str, coin_id: str, vs_currency: str) -> Admission:
+    async def _admission(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
         try:
             with trio.fail_after(_ADMISSION_S):
                 admission = await self._coordinator.admit(caller, coin_id, vs_currency)

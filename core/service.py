@@ -29,7 +29,7 @@ from core.settings import Settings
 from core.watch import Broadcast
 
 # For the last words, to Redis and to monitors, when everything else has ended.
-_GOODBYE_S = 1.0
+_GOODBYE_S = 0.5
 
 
 class Core(msgspec.Struct, frozen=True):
@@ -64,8 +64,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, desk.snapshot)
         yield Core(desk, coordinator, history)
-        with trio.move_on_after(settings.upstream_timeout_ms / 1000 + _GOODBYE_S):
-            await desk.finish()
+        await desk.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say(Stopped(instance, unix_ms()))
         nursery.cancel_scope.cancel()

@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     throttle_ttl_ms: Milliseconds = 60_000
     throttle_global_limit: Limit = 20
     throttle_login_limit: Limit = 5
+    max_waiting: Limit = 10_000
+    max_connections: Limit = 20_000
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split_commas)] = ()
 
     @property

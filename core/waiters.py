@@ -10,7 +10,7 @@ from core.limits import Charge
 class Waiter:
     """One admitted request: what it was charged, and the quote it will get."""
 
-    def __init__(self, charge: Charge, batch_id: str, vs_currency: str, deadline: float) -> None:
+    def __init__(self, charge: Charge, batch_id: str | None, vs_currency: str, deadline: float) -> None:
         self.charge = charge
         self.batch_id = batch_id
         self._vs_currency = vs_currency

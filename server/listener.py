@@ -1,25 +1,33 @@
-"""Hypercorn, set up: where it listens, how long it waits, what it leaves to us."""
+"""Hypercorn, set up: where it listens, how many it lets in, how long it waits.
+
+The loop that accepts connections is ours, since Hypercorn's lets in as many as come; each connection is Hypercorn's.
+"""
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
-import hypercorn.trio
 import structlog
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 from quart_trio import QuartTrio
 
 from core.settings import Settings
 
 # Beyond the last deadline of an admitted request, for its answer to get out.
-_GRACE_S = 2.0
+_GRACE_S = 0.5
 # For a request's head to come in completely, and between two requests: slow senders do not hold a connection.
 _IDLE_S = 10.0
 _BACKLOG = 1024
 _REQUESTS_PER_CONNECTION = 100_000
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger("server")
 
 
 class CannotListen(Exception):
@@ -62,21 +70,79 @@ async def serving(
 ) -> AsyncIterator[str]:
     """A block in which the app is served, with its URL.
 
-    Its end waits until `draining` is set, and then for the last answers.
+    Its end waits until `draining` is set, and then for the last answers, at most for the result timeout.
     """
-    config = _config(bind=f"fd://{listener.detach()}")
-    config.graceful_timeout = settings.batch_result_timeout_ms / 1000 + _GRACE_S
-    serve = partial(hypercorn.trio.serve, app, config, shutdown_trigger=draining.wait, mode="asgi")
-    async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(serve)
-        structlog.get_logger("server").info("listening", url=url)
+    url = _url(listener)
+    context = WorkerContext(None)
+    async with trio.open_nursery() as connections, trio.open_nursery() as nursery:
+        connect = partial(_connect, ASGIWrapper(app), _config(), context)
+        let_in = partial(_let_in, connections, settings.max_connections, connect)
+        accepting = await nursery.start(_accept, listener, let_in, connections)
+        _log.info("listening", url=url)
+        nursery.start_soon(_close, draining, accepting, context, connections.cancel_scope, _grace_s(settings))
         yield url
 
 
-def _config(*, bind: str) -> Config:
+async def _accept(
+    listener: socket.socket,
+    let_in: Callable[[trio.SocketStream], Awaitable[None]],
+    connections: trio.Nursery,
+    *,
+    task_status: trio.TaskStatus[trio.CancelScope],
+) -> None:
+    """Let connections in until the scope that is reported is cancelled."""
+    listener.listen(_BACKLOG)
+    doors = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+    with trio.CancelScope() as accepting:
+        task_status.started(accepting)
+        await trio.serve_listeners(let_in, doors, handler_nursery=connections)
+
+
+async def _close(
+    draining: trio.Event,
+    accepting: trio.CancelScope,
+    context: WorkerContext,
+    connections: trio.CancelScope,
+    grace_s: float,
+) -> None:
+    """When the drain begins: let nobody in, end idle connections, and leave the others their time."""
+    await draining.wait()
+    accepting.cancel()
+    await context.terminated.set()
+    connections.deadline = trio.current_time() + grace_s
+
+
+def _grace_s(settings: Settings) -> float:
+    return settings.batch_result_timeout_ms / 1000 + _GRACE_S
+
+
+async def _let_in(
+    connections: trio.Nursery,
+    most: int,
+    connect: Callable[[trio.SocketStream], Awaitable[None]],
+    stream: trio.SocketStream,
+) -> None:
+    """Serve one connection, or refuse it when there are too many; this one is counted already."""
+    if len(connections.child_tasks) > most:
+        await trio.aclose_forcefully(stream)
+        return
+    try:
+        await connect(stream)
+    except* Exception as errors:  # noqa: BLE001 - one connection must not end all others
+        _log.error("a connection failed", exc_info=errors)
+
+
+async def _connect(app: ASGIWrapper, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+    await TCPServer(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type] # it takes plain ones too
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _config() -> Config:
     config = Config()
-    config.bind = [bind]
-    config.backlog = _BACKLOG
     config.keep_alive_timeout = _IDLE_S
     config.keep_alive_max_requests = _REQUESTS_PER_CONNECTION
     config.include_server_header = False

@@ -3,6 +3,7 @@
 The shutdown order is the indentation: no new connections, the last answers, and only then what they needed.
 """
 
+import resource
 import sys
 
 import structlog
@@ -19,6 +20,8 @@ from server.services import Services
 from server.shutdown import CutOff, ended_by_signals
 
 _INTERRUPTED = 130  # as shells write it
+# To Redis, Postgres and CoinGecko, and what Python itself holds open.
+_FILES_BESIDE_CONNECTIONS = 200
 
 
 def run() -> None:
@@ -28,6 +31,7 @@ def run() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     configure_logs(settings.log_level)
+    _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
     try:
         trio.run(serve, settings)
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody is left to hear of it
@@ -51,6 +55,16 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
             app = create_app(Services(settings, core.desk, core.coordinator, core.history, draining))
             async with ended_by_signals(begin_drain), serving(app, settings, listener, draining) as url:
                 task_status.started(url)
+
+
+def _allow_files(wanted: int) -> None:
+    """Let the process hold a connection for everybody whom it lets in, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        structlog.get_logger("server").warning("too few open files for MAX_CONNECTIONS", allowed=most, wanted=wanted)
 
 
 def _last_word(error: BaseException) -> str | int:

@@ -1,9 +1,11 @@
 -- Charges the caller and joins the coin's open batch, or opens one. Says so on the feed when that fills the batch.
+-- A coin that CoinGecko was lately found not to know gets no batch.
 -- KEYS    1 prefix  2 the caller's log  3 outbox  4 feed
 -- ARGV    1 limit  2 limit window ms  3 coin  4 currency  5 id, should a batch be opened  6 threshold  7 window ms
 --         8 ms to keep the batch  9 most prices the outbox may hold
--- Answer  {'admitted', remaining, reset ms, batch id, size, ms until due} | {'limited', 0, reset ms} | {'outbox full'}
--- Names   <prefix>:open:<coin>  <prefix>:batch:<id>
+-- Answer  {'admitted', remaining, reset ms, batch id, size, ms until due} | {'limited', 0, reset ms} |
+--         {'unknown', remaining, reset ms} | {'outbox full'}
+-- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:batch:<id>
 if redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[9]) then
   return { 'outbox full' }
 end
@@ -14,6 +16,9 @@ if not granted then
 end
 
 local coin, currency, window, keep = ARGV[3], ',' .. ARGV[4] .. ',', tonumber(ARGV[7]), tonumber(ARGV[8])
+if redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1 then
+  return { 'unknown', remaining, reset }
+end
 local open = KEYS[1] .. ':open:' .. coin
 local id = redis.call('GET', open) or ARGV[5]
 local batch = KEYS[1] .. ':batch:' .. id

@@ -2,12 +2,13 @@
 -- A result that comes again, as when an answer of ours was lost, is accepted and changes nothing. The time of the claim,
 -- which is the time of fetch, must match beside the fencing token: a Redis that lost its last writes counts anew.
 -- KEYS    1 prefix  2 outbox  3 feed
--- ARGV    1 ms to keep a batch  2 JSON: [{batch_id, coin_id, fence, state, result (JSON text), fetched_at (ms, text),
+-- ARGV    1 ms to keep a batch  2 ms to remember an unknown coin  3 JSON: [{batch_id, coin_id, fence, state,
+--         unknown_coin (whether CoinGecko does not know it), result (JSON text), fetched_at (ms, text),
 --         prices: [[currency, price (text)], ...]}, ...]
 -- Answer  the ids of the batches accepted
--- Names   <prefix>:claimed:<coin>  <prefix>:batch:<id>
+-- Names   <prefix>:claimed:<coin>  <prefix>:unknown:<coin>  <prefix>:batch:<id>
 local accepted, news = {}, {}
-for _, done in ipairs(cjson.decode(ARGV[2])) do
+for _, done in ipairs(cjson.decode(ARGV[3])) do
   local batch = KEYS[1] .. ':batch:' .. done.batch_id
   local seen = redis.call('HMGET', batch, 'state', 'fence', 'claimed')
   if seen[1] and seen[2] == done.fence and seen[3] == done.fetched_at then
@@ -18,6 +19,9 @@ for _, done in ipairs(cjson.decode(ARGV[2])) do
       local claimed = KEYS[1] .. ':claimed:' .. done.coin_id
       if redis.call('GET', claimed) == done.batch_id then
         redis.call('DEL', claimed)
+      end
+      if done.unknown_coin then
+        redis.call('SET', KEYS[1] .. ':unknown:' .. done.coin_id, 1, 'PX', ARGV[2])
       end
       for _, price in ipairs(done.prices) do
         redis.call('XADD', KEYS[2], '*', 'batch', done.batch_id, 'coin', done.coin_id,

@@ -25,6 +25,7 @@ from core.coordinator import (
     Open,
     Settled,
     Standing,
+    Unknown,
 )
 from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable, UpstreamFailed
 from core.flusher import Flusher
@@ -75,6 +76,7 @@ class ModelRedis:
         self.batches: dict[str, Batch] = {}
         self.open: dict[str, str] = {}
         self.claimed: dict[str, str] = {}
+        self.unknown: set[str] = set()  # for 10 minutes, which is for ever here
         self.outbox: list[Price] = []
         self.outbox_bound = 1_000_000
         self.charges: dict[str, list[int]] = {}
@@ -93,11 +95,13 @@ class ModelRedis:
             raise OverLimit(charge)
         return charge
 
-    def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission:
+    def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
         if len(self.outbox) >= self.outbox_bound:
             raise OutboxFull
         charge = self.charge(caller, self.settings.throttle_global_limit)
         now = self.now_ms()
+        if coin_id in self.unknown:
+            return Unknown(charge)
         if coin_id not in self.open:
             self.open[coin_id] = next(self._ids)
             self.batches[self.open[coin_id]] = Batch(coin_id, now + self.settings.batch_window_ms)
@@ -166,6 +170,8 @@ class ModelRedis:
                 if self.claimed.get(claim.coin_id) == claim.batch_id:
                     del self.claimed[claim.coin_id]
                 self.outbox += result.known_prices
+                if result.failure and result.failure.kind == "unknown_coin":
+                    self.unknown.add(claim.coin_id)
                 news.append(result)
         if news:
             self.settled.append(news)
@@ -216,7 +222,7 @@ class ModelCoordinator(Coordinator):
     async def charge(self, caller: str, limit: int) -> Charge:
         return (await self._step()).charge(caller, limit)
 
-    async def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission:
+    async def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
         admission = (await self._step()).admit(caller, coin_id, vs_currency)
         self._fleet.spread_news()
         return admission

@@ -3,13 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 import trio
 
 from core import keys
-from core.batches import Failure, Result
-from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled
+from core.batches import Failure, Result, unknown_coin
+from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled, Unknown
 from core.errors import OutboxFull
 from core.limits import OverLimit
 from core.redis_link import RedisLink, RedisRefused
@@ -30,7 +31,9 @@ def result_of(claim: Claimed, **prices: str) -> Result:
 
 
 async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: str = "usd") -> Admission:
-    return await coordinator.admit("user:ann", coin_id, currency)
+    admission = await coordinator.admit("user:ann", coin_id, currency)
+    assert isinstance(admission, Admission)
+    return admission
 
 
 async def claim(coordinator: Coordinator, batch_id: str) -> Claimed:
@@ -283,3 +286,24 @@ async def test_a_result_that_cannot_be_read_is_gone(coordinator: Coordinator, cl
     client.hset(f"{keys.PREFIX}:batch:{claimed.batch_id}", "result", '{"trigger":"of another version"}')
 
     assert await coordinator.look([claimed.batch_id]) == [Gone(claimed.batch_id)]
+
+
+async def test_a_coin_that_coingecko_did_not_know_gets_no_batch_for_ten_minutes(
+    coordinator: Coordinator, client: Any
+) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator, "nocoin")).batch_id)
+    unknown = msgspec.structs.replace(result_of(claimed), failure=unknown_coin("nocoin"))
+    await coordinator.complete([(claimed, unknown)])
+
+    refused = await coordinator.admit("user:ann", "nocoin", "usd")
+
+    assert isinstance(refused, Unknown)
+    assert refused.charge.remaining == 18
+    assert 590 < client.ttl(f"{keys.PREFIX}:unknown:nocoin") <= 600
+    assert (await admit(coordinator)).size == 1
+
+
+async def test_a_failure_of_the_upstream_does_not_make_a_coin_unknown(coordinator: Coordinator) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    await coordinator.complete([(claimed, result_of(claimed))])
+    assert (await admit(coordinator)).size == 1

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import keys
-from core.batches import Failure, Result
-from core.coordinator import Admission, Claimed, Coordinator, Held
+from core.batches import Failure, FailureKind, Result
+from core.coordinator import Admission, Claimed, Coordinator, Held, Unknown
 from core.limits import OverLimit
 from core.redis_link import RedisLink
 from tests.core.model import ModelRedis, settings_for_tests
@@ -23,7 +23,7 @@ WHICH = st.integers(0, 3)  # the n-th batch, or the n-th claim, that there has b
 Operation = tuple[Any, ...]
 ADMIT = st.tuples(st.just("admit"), st.sampled_from(["ann", "bob"]), COINS, st.sampled_from(["usd", "eur"]))
 CLAIM = st.tuples(st.just("claim"), st.lists(WHICH, min_size=1, max_size=2, unique=True))
-COMPLETE = st.tuples(st.just("complete"), WHICH, st.booleans())
+COMPLETE = st.tuples(st.just("complete"), WHICH, st.sampled_from([None, None, None, "upstream_failed", "unknown_coin"]))
 RENEW = st.tuples(st.just("renew"), WHICH)
 LOOK = st.tuples(st.just("look"), st.lists(WHICH, min_size=1, max_size=3))
 END_LEASE = st.tuples(st.just("end lease"), WHICH)
@@ -61,6 +61,8 @@ class Side:
         match answer:
             case Admission(charge=charge, batch_id=batch_id, size=size):
                 return ("admitted", self.number(batch_id), size, charge.remaining)
+            case Unknown(charge=charge):
+                return ("unknown", charge.remaining)
             case Claimed():
                 self.claims.append(answer)
                 asked = sorted(answer.vs_currencies)
@@ -75,7 +77,7 @@ class Side:
                 return answer
         return (type(answer).__name__, self.number(getattr(answer, "batch_id", "unheard-of")))
 
-    def result(self, claim: Claimed, *, fails: bool) -> Result:
+    def result(self, claim: Claimed, failure: FailureKind | None) -> Result:
         return Result(
             batch_id=claim.batch_id,
             coin_id=claim.coin_id,
@@ -83,8 +85,8 @@ class Side:
             size=claim.size,
             fetched_at_ms=claim.claimed_at_ms,
             upstream_ms=1.0,
-            prices={} if fails else dict.fromkeys(claim.vs_currencies, Decimal(1)),
-            failure=Failure("upstream_failed", "no") if fails else None,
+            prices={} if failure else dict.fromkeys(claim.vs_currencies, Decimal(1)),
+            failure=Failure(failure, "no") if failure else None,
         )
 
 
@@ -99,9 +101,9 @@ class Model(Side):
                 return self.redis.admit(caller, coin_id, currency)
             case ("claim", which):
                 return self.redis.claim([(self.batch(each), "window") for each in which])
-            case ("complete", which, fails):
+            case ("complete", which, failure):
                 claim = self.claim(which)
-                return self.redis.complete([(claim, self.result(claim, fails=fails))])
+                return self.redis.complete([(claim, self.result(claim, failure))])
             case ("renew", which):
                 return self.redis.renew([self.claim(which)])
             case ("look", which):
@@ -112,6 +114,7 @@ class Model(Side):
             case _:
                 for memory in (self.redis.batches, self.redis.open, self.redis.claimed, self.redis.charges):
                     memory.clear()
+                self.redis.unknown.clear()
                 self.redis.outbox.clear()
         return 0
 
@@ -131,9 +134,9 @@ class Real(Side):
                 return await self.coordinator.admit(caller, coin_id, currency)
             case ("claim", which):
                 return await self.coordinator.claim([(self.batch(each), "window") for each in which])
-            case ("complete", which, fails):
+            case ("complete", which, failure):
                 claim = self.claim(which)
-                return await self.coordinator.complete([(claim, self.result(claim, fails=fails))])
+                return await self.coordinator.complete([(claim, self.result(claim, failure))])
             case ("renew", which):
                 return await self.coordinator.renew([self.claim(which)])
             case ("look", which):

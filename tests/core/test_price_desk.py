@@ -12,6 +12,7 @@ from core.errors import (
     RedisUnavailable,
     ResultTimeout,
     ShuttingDown,
+    TooBusy,
     UnknownCoin,
     UpstreamFailed,
     UpstreamLimited,
@@ -515,3 +516,32 @@ async def test_a_look_that_redis_refuses_is_made_up_for_by_the_window_itself(
 
     assert asked.times == [pytest.approx(6.1)]
     assert len(asked.quotes) == 1
+
+
+async def test_an_unknown_coin_is_told_at_once_the_second_time_and_charged(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    fleet.upstream.unknown = {"nocoin"}
+    await asked.ask(desk, "nocoin")
+    async with desk.admit("nocoin", "usd", caller="user:a") as waiter:
+        assert waiter.charge.remaining == 18
+        with pytest.raises(UnknownCoin):
+            await waiter.quote()
+
+    assert trio.current_time() == pytest.approx(5.1)
+    assert len(fleet.upstream.calls) == 1
+
+
+async def test_beyond_what_an_instance_may_hold_requests_are_refused_uncharged(
+    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+) -> None:
+    fleet = Fleet(nursery, settings_for_tests(max_waiting=2, batch_threshold=10))
+    desk = await fleet.start_instance("a")
+    fleet.redis_latency_s = 0.01
+
+    await ask_at_once(asked, *[(desk,)] * 5)
+    await ask_at_once(asked, (desk,))
+
+    assert asked.errors == [TooBusy] * 3
+    assert len(asked.quotes) == 3
+    assert len(fleet.redis.charges["user:a"]) == 3

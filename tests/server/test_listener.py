@@ -11,9 +11,10 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from server.app import create_app
 from server.listener import CannotListen, bound_socket, serving
 from server.shutdown import CutOff, ended_by_signals
-from tests.server.fakes import BATCH_ID, World
+from tests.server.fakes import BATCH_ID, World, make_settings
 
 Lines = list[MutableMapping[str, Any]]
 
@@ -45,6 +46,16 @@ async def received_answer(stream: trio.SocketStream) -> bytes:
     while not answer.endswith(b"}"):
         answer += await stream.receive_some(65_536)
     return answer
+
+
+async def answer_when_let_in(url: str, bearer: dict[str, str]) -> bytes:
+    """An answer on a connection of its own, once the server takes one."""
+    while True:
+        with suppress(trio.BrokenResourceError):
+            async with connected(url) as stream:
+                await stream.send_all(request_for_price(bearer))
+                if first := await stream.receive_some(65_536):
+                    return bytes(first)
 
 
 def request_for_price(bearer: dict[str, str]) -> bytes:
@@ -123,6 +134,21 @@ async def test_an_idle_connection_does_not_hold_the_server_up(
             assert (await received_answer(stream)).startswith(b"HTTP/1.1 200 ")
             world.draining.set()
             assert await received(stream) == b""
+
+
+async def test_beyond_the_most_connections_new_ones_are_closed_until_one_leaves(bearer: dict[str, str]) -> None:
+    world = World(make_settings(max_connections=2))
+    app = create_app(world.services())
+    with bound_socket("127.0.0.1", 0) as listener:
+        async with serving(app, world.settings, listener, world.draining) as url:
+            async with connected(url) as first, connected(url) as second:
+                for stream in (first, second):
+                    await stream.send_all(request_for_price(bearer))
+                    assert (await received_answer(stream)).startswith(b"HTTP/1.1 200 ")
+                async with connected(url) as third:
+                    assert await received(third) == b""
+            assert (await answer_when_let_in(url, bearer)).startswith(b"HTTP/1.1 200 ")
+            world.draining.set()
 
 
 def test_an_address_that_is_taken_is_told_in_one_line() -> None:
