@@ -31,7 +31,6 @@ def run() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     configure_logs(settings.log_level)
-    _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
     try:
         trio.run(serve, settings)
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody is left to hear of it
@@ -46,6 +45,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     """
     draining = trio.Event()
     with bound_socket(settings.host, settings.port) as listener:
+        _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
         async with trio_asyncio.open_loop(), open_core(settings) as core:
 
             def begin_drain() -> None:
