@@ -132,8 +132,16 @@ async def _let_in(
         _log.error("a connection failed", exc_info=errors)
 
 
+class _Connection(TCPServer):
+    """Ends when the client leaves, where Hypercorn's would stay until its keep-alive timer runs out."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 async def _connect(app: ASGIWrapper, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
-    await TCPServer(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type] # it takes plain ones too
+    await _Connection(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type] # plain ones too
 
 
 def _url(listener: socket.socket) -> str:
