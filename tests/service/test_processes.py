@@ -6,16 +6,28 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+import redis
 import trio
 
 from simulator import Simulator, failures
 from tests.service.conftest import ClientFor
 from tests.waiting import until
+
+SERVE_BY_ANOTHER_CLOCK = """
+import sys, time
+ahead_s = int(sys.argv[1])
+time_ns, time_s = time.time_ns, time.time
+time.time = lambda: time_s() + ahead_s
+time.time_ns = lambda: time_ns() + ahead_s * 1_000_000_000
+from cryptopulse import main
+main(["serve"])
+"""
 
 StartProcess = Callable[..., Awaitable["Instance"]]
 
@@ -50,8 +62,8 @@ def environment(given: dict[str, Any], **changes: Any) -> dict[str, str]:
 def start_process(given: dict[str, Any], nursery: trio.Nursery) -> StartProcess:
     """Starts an instance with some settings changed; what still runs at the end of the test is ended."""
 
-    async def start(**changes: Any) -> Instance:
-        command = [sys.executable, "-m", "cryptopulse", "serve"]
+    async def start(*, clock_ahead_s: int = 0, **changes: Any) -> Instance:
+        command = [sys.executable, "-c", SERVE_BY_ANOTHER_CLOCK, str(clock_ahead_s)]
         run = partial(trio.run_process, env=environment(given, **changes), stderr=subprocess.PIPE, check=False)
         instance = Instance(await nursery.start(run, command))
         nursery.start_soon(instance.read_log)
@@ -97,6 +109,31 @@ async def test_two_processes_share_one_batch(
 
     assert len({answer.text for answer in answers}) == 1
     assert len(upstream.calls) == 1
+
+
+async def test_clocks_that_differ_by_minutes_change_nothing(
+    start_process: StartProcess, client_for: ClientFor, upstream: Simulator, redis_url: str
+) -> None:
+    late, early = [await start_process(clock_ahead_s=ahead_s, batch_window_ms=500) for ahead_s in (-300, 300)]
+    clients = [await client_for(await instance.url()) for instance in (late, early)]
+    answers: list[httpx.Response] = []
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        answers.append(await client.get("/v1/price/bitcoin"))
+
+    with redis.Redis.from_url(redis_url) as client:
+        before: Any = client.time()
+        async with trio.open_nursery() as nursery:
+            for each in clients:
+                nursery.start_soon(ask, each)
+        after: Any = client.time()
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert len({answer.text for answer in answers}) == 1
+    assert {answer.headers["X-Batch-Trigger"] for answer in answers} == {"window"}
+    assert len(upstream.calls) == 1
+    fetched_at = datetime.fromisoformat(answers[0].json()["fetchedAt"]).timestamp()
+    assert before[0] <= fetched_at <= after[0] + 1
 
 
 async def test_the_log_is_json_with_a_line_a_request_a_flush_and_an_error_and_no_secret(
