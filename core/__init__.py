@@ -3,7 +3,8 @@
 The layers, from the front door down; imports point only downwards:
 
     service                    the whole core, opened and closed in order
-    price_desk                 admit(coin): charge, join, wait, answer; owns the nursery of windows
+    price_desk                 admit(coin): charge, join, wait, answer
+    windows                    one for each batch that somebody waits for here, in one nursery
     window, flusher            one batch's life here: wait until full or due > claim > fetch > complete
     waiters, result_feed       requests parked on this instance; pub/sub that wakes them
     coordinator                the Lua scripts as methods; no decisions

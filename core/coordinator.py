@@ -21,6 +21,8 @@ LEASE_MS = 1500
 _KEEP_LONGER_MS = 10_000
 # A coin that CoinGecko did not know is not asked for again so soon: a mistyped id must not spend calls.
 _UNKNOWN_MS = 600_000
+# Nor does one odd answer make a coin unknown that had a price a day ago.
+_KNOWN_MS = 86_400_000
 # Some 200 MB of Redis: at ten prices a second, more than a day without Postgres.
 OUTBOX_BOUND = 1_000_000
 
@@ -158,7 +160,7 @@ class Coordinator:
         """Settle claims for everybody; return the ids of those whose fencing token was still the latest."""
         done = msgspec.json.encode([_completion(claim, result) for claim, result in outcomes])
         accepted = await self._link.run_script(
-            lua.COMPLETE, [keys.PREFIX, keys.OUTBOX, keys.FEED], [self._keep_ms, _UNKNOWN_MS, done]
+            lua.COMPLETE, [keys.PREFIX, keys.OUTBOX, keys.FEED], [self._keep_ms, _UNKNOWN_MS, _KNOWN_MS, done]
         )
         return {batch_id.decode() for batch_id in accepted}
 

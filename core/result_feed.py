@@ -1,6 +1,6 @@
 """Redis pub/sub, as it reaches this instance: batches that are full, results, and monitors that watch.
 
-    feed = ResultFeed(url, desk, broadcast)
+    feed = ResultFeed(url, windows, broadcast)
     await nursery.start(feed.run)         # subscribed when this returns, if Redis is there
 
 Messages are lost while the subscription is down: the listener is told to look for itself each time it is back. A feed
@@ -27,7 +27,6 @@ class Full(msgspec.Struct, frozen=True, tag="full"):
     """A batch holds as many requests as its threshold."""
 
     batch_id: str
-    coin_id: str
     size: int
 
 
@@ -43,7 +42,7 @@ _decode = msgspec.json.Decoder(Full | SettledTogether).decode
 class Listener(Protocol):
     """Whoever has requests waiting."""
 
-    def hear_full(self, batch_id: str, coin_id: str, size: int) -> None:
+    def hear_full(self, batch_id: str, size: int) -> None:
         """A batch is full."""
 
     def hear_results(self, results: Sequence[Result]) -> None:
@@ -120,7 +119,7 @@ class ResultFeed:
             _log.error("a message on the feed could not be read", reason=str(error))
             return
         match message:
-            case Full(batch_id, coin_id, size):
-                self._listener.hear_full(batch_id, coin_id, size)
+            case Full(batch_id, size):
+                self._listener.hear_full(batch_id, size)
             case SettledTogether(results):
                 self._listener.hear_results(results)

@@ -27,6 +27,7 @@ from core.redis_link import RedisLink
 from core.result_feed import ResultFeed
 from core.settings import Settings
 from core.watch import Broadcast
+from core.windows import Windows
 
 # For the last words, to Redis and to monitors, when everything else has ended.
 _GOODBYE_S = 0.5
@@ -55,16 +56,17 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         coordinator = Coordinator(link, settings)
         broadcast = Broadcast(coordinator)
         flusher = Flusher(instance, coordinator, link, coingecko, broadcast)
-        desk = PriceDesk(instance, settings, link, coordinator, flusher, broadcast)
-        feed = ResultFeed(redis_url, desk, broadcast)
+        windows = Windows(settings, link, coordinator, flusher)
+        desk = PriceDesk(instance, settings, coordinator, flusher, windows, broadcast)
+        feed = ResultFeed(redis_url, windows, broadcast)
 
         await nursery.start(link.run)
         await nursery.start(writer.run)
-        await nursery.start(desk.run)
+        await nursery.start(windows.run)
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, desk.snapshot)
         yield Core(desk, coordinator, history)
-        await desk.finish()
+        await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say(Stopped(instance, unix_ms()))
         nursery.cancel_scope.cancel()

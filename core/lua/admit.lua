@@ -36,6 +36,6 @@ local size = redis.call('HINCRBY', batch, 'size', 1)
 redis.call('PEXPIRE', batch, keep)
 redis.call('SET', open, id, 'PX', keep)
 if size == tonumber(ARGV[6]) then
-  redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'full', batch_id = id, coin_id = coin, size = size }))
+  redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'full', batch_id = id, size = size }))
 end
 return { 'admitted', remaining, reset, id, size, math.max(due - now, 0) }

@@ -2,13 +2,14 @@
 -- A result that comes again, as when an answer of ours was lost, is accepted and changes nothing. The time of the claim,
 -- which is the time of fetch, must match beside the fencing token: a Redis that lost its last writes counts anew.
 -- KEYS    1 prefix  2 outbox  3 feed
--- ARGV    1 ms to keep a batch  2 ms to remember an unknown coin  3 JSON: [{batch_id, coin_id, fence, state,
+-- ARGV    1 ms to keep a batch  2 ms to remember an unknown coin  3 ms to remember a known one
+--         4 JSON: [{batch_id, coin_id, fence, state,
 --         unknown_coin (whether CoinGecko does not know it), result (JSON text), fetched_at (ms, text),
 --         prices: [[currency, price (text)], ...]}, ...]
 -- Answer  the ids of the batches accepted
--- Names   <prefix>:claimed:<coin>  <prefix>:unknown:<coin>  <prefix>:batch:<id>
+-- Names   <prefix>:claimed:<coin>  <prefix>:unknown:<coin>  <prefix>:known:<coin>  <prefix>:batch:<id>
 local accepted, news = {}, {}
-for _, done in ipairs(cjson.decode(ARGV[3])) do
+for _, done in ipairs(cjson.decode(ARGV[4])) do
   local batch = KEYS[1] .. ':batch:' .. done.batch_id
   local seen = redis.call('HMGET', batch, 'state', 'fence', 'claimed')
   if seen[1] and seen[2] == done.fence and seen[3] == done.fetched_at then
@@ -20,7 +21,10 @@ for _, done in ipairs(cjson.decode(ARGV[3])) do
       if redis.call('GET', claimed) == done.batch_id then
         redis.call('DEL', claimed)
       end
-      if done.unknown_coin then
+      local known = KEYS[1] .. ':known:' .. done.coin_id
+      if #done.prices > 0 then
+        redis.call('SET', known, 1, 'PX', ARGV[3])
+      elseif done.unknown_coin and redis.call('EXISTS', known) == 0 then
         redis.call('SET', KEYS[1] .. ':unknown:' .. done.coin_id, 1, 'PX', ARGV[2])
       end
       for _, price in ipairs(done.prices) do

@@ -35,6 +35,7 @@ from core.prices import Price
 from core.redis_link import RedisLink
 from core.settings import Settings
 from core.watch import Broadcast
+from core.windows import Windows
 
 START_MS = 1_772_250_900_000
 
@@ -76,11 +77,12 @@ class ModelRedis:
         self.batches: dict[str, Batch] = {}
         self.open: dict[str, str] = {}
         self.claimed: dict[str, str] = {}
+        self.known: set[str] = set()  # for a day
         self.unknown: set[str] = set()  # for 10 minutes, which is for ever here
         self.outbox: list[Price] = []
         self.outbox_bound = 1_000_000
         self.charges: dict[str, list[int]] = {}
-        self.full: list[tuple[str, str, int]] = []
+        self.full: list[tuple[str, int]] = []
         self.settled: list[list[Result]] = []
         self._ids = map("batch-{}".format, itertools.count(1))
 
@@ -110,7 +112,7 @@ class ModelRedis:
         batch.size += 1
         batch.currencies.add(vs_currency)
         if batch.size == self.settings.batch_threshold:
-            self.full.append((batch_id, coin_id, batch.size))
+            self.full.append((batch_id, batch.size))
         return Admission(charge, batch_id, batch.size, max(batch.due_ms - now, 0))
 
     def claim(self, wanted: Sequence[tuple[str, Trigger]]) -> list[Standing]:
@@ -170,7 +172,9 @@ class ModelRedis:
                 if self.claimed.get(claim.coin_id) == claim.batch_id:
                     del self.claimed[claim.coin_id]
                 self.outbox += result.known_prices
-                if result.failure and result.failure.kind == "unknown_coin":
+                if result.known_prices:
+                    self.known.add(claim.coin_id)
+                elif result.failure and result.failure.kind == "unknown_coin" and claim.coin_id not in self.known:
                     self.unknown.add(claim.coin_id)
                 news.append(result)
         if news:
@@ -276,6 +280,7 @@ class ModelUpstream(CoinGecko):
 class Instance:
     name: str
     desk: PriceDesk
+    windows: Windows
     link: ModelLink
     scope: trio.CancelScope
     deaf: bool = False  # hears nothing of the feed
@@ -301,19 +306,20 @@ class Fleet:
         coordinator = ModelCoordinator(self, link)
         broadcast = Broadcast(coordinator)
         flusher = Flusher(name, coordinator, link, self.upstream, broadcast)
-        desk = PriceDesk(name, self.settings, link, coordinator, flusher, broadcast)
+        windows = Windows(self.settings, link, coordinator, flusher)
+        desk = PriceDesk(name, self.settings, coordinator, flusher, windows, broadcast)
         scope = trio.CancelScope()
 
         started = trio.Event()
-        self._nursery.start_soon(self._run, desk, scope, started)
+        self._nursery.start_soon(self._run, windows, scope, started)
         await started.wait()
-        self.instances[name] = Instance(name, desk, link, scope)
+        self.instances[name] = Instance(name, desk, windows, link, scope)
         return desk
 
-    async def _run(self, desk: PriceDesk, scope: trio.CancelScope, started: trio.Event) -> None:
+    async def _run(self, windows: Windows, scope: trio.CancelScope, started: trio.Event) -> None:
         with scope:
             async with trio.open_nursery() as nursery:
-                await nursery.start(desk.run)
+                await nursery.start(windows.run)
                 started.set()
 
     def kill(self, name: str) -> None:
@@ -327,6 +333,6 @@ class Fleet:
             if instance.deaf or not instance.link.is_up:
                 continue
             for message in full:
-                instance.desk.hear_full(*message)
+                instance.windows.hear_full(*message)
             for results in settled:
-                instance.desk.hear_results(results)
+                instance.windows.hear_results(results)

@@ -307,3 +307,11 @@ async def test_a_failure_of_the_upstream_does_not_make_a_coin_unknown(coordinato
     claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
     await coordinator.complete([(claimed, result_of(claimed))])
     assert (await admit(coordinator)).size == 1
+
+
+async def test_one_odd_answer_does_not_make_a_coin_unknown_that_had_a_price(coordinator: Coordinator) -> None:
+    for odd in (False, True):
+        claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+        result = msgspec.structs.replace(result_of(claimed), failure=unknown_coin("bitcoin"))
+        await coordinator.complete([(claimed, result if odd else result_of(claimed, usd="1"))])
+    assert (await admit(coordinator)).size == 1

@@ -115,6 +115,7 @@ class Model(Side):
                 for memory in (self.redis.batches, self.redis.open, self.redis.claimed, self.redis.charges):
                     memory.clear()
                 self.redis.unknown.clear()
+                self.redis.known.clear()
                 self.redis.outbox.clear()
         return 0
 

@@ -351,7 +351,7 @@ async def test_an_instance_that_looks_finds_what_it_missed(
         await trio.sleep(1)
         await ask_at_once(asked, (desk,), (desk,))
         await trio.sleep(0.5)
-        await other.look()
+        await fleet.instances["b"].windows.look()
 
     assert asked.times == [1.1, 1.1, 1.6]
     assert len({quote.price for quote in asked.quotes}) == 1
@@ -392,7 +392,7 @@ async def test_a_redis_that_forgot_the_batch_leaves_nobody_waiting(
         await trio.sleep(2)
         fleet.redis.batches.clear()
         fleet.redis.open.clear()
-        await desk.look()
+        await fleet.instances["a"].windows.look()
 
     assert asked.times == [2.0]
     assert asked.errors == [RedisUnavailable]
@@ -470,7 +470,7 @@ async def test_a_request_that_joins_a_batch_which_was_just_looked_up_is_answered
         nursery.start_soon(asked.ask, deaf)
         await trio.sleep(1)
         await ask_at_once(asked, (desk,), (desk,))
-        await deaf.look()
+        await fleet.instances["b"].windows.look()
         # An admission from before the flush, whose reply comes only now.
         (batch_id,) = fleet.redis.batches
         fleet.redis.batches[batch_id].state = "open"
@@ -493,7 +493,7 @@ async def test_an_end_waits_for_the_flush_that_other_instances_wait_for(
             await trio.sleep(0.1)
             desk.drain()
             await trio.sleep_forever()
-        await desk.finish()
+        await fleet.instances["a"].windows.finish()
         assert trio.current_time() == pytest.approx(1.1)
 
     assert [quote.trigger for quote in asked.quotes] == ["drain"]

@@ -28,13 +28,13 @@ class Listener:
     """Notes what it hears."""
 
     def __init__(self) -> None:
-        self.full: list[tuple[str, str, int]] = []
+        self.full: list[tuple[str, int]] = []
         self.results: list[Result] = []
         self.looks = 0
         self.watched = 0
 
-    def hear_full(self, batch_id: str, coin_id: str, size: int) -> None:
-        self.full.append((batch_id, coin_id, size))
+    def hear_full(self, batch_id: str, size: int) -> None:
+        self.full.append((batch_id, size))
 
     def hear_results(self, results: Sequence[Result]) -> None:
         self.results += results
@@ -56,12 +56,12 @@ async def listener(redis_url: str, nursery: trio.Nursery) -> Listener:
 
 async def test_it_is_subscribed_when_it_has_started(listener: Listener, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
-        client.publish(keys.FEED, '{"type":"full","batch_id":"b","coin_id":"bitcoin","size":3}')
+        client.publish(keys.FEED, '{"type":"full","batch_id":"b","size":3}')
         client.publish(keys.FEED, b'{"type":"settled","results":[' + encode_result(RESULT) + b"]}")
         client.publish(keys.WATCH, "watch")
     await until(lambda: listener.watched)
 
-    assert listener.full == [("b", "bitcoin", 3)]
+    assert listener.full == [("b", 3)]
     assert listener.results == [RESULT]
     assert listener.looks == 1
 
@@ -70,7 +70,7 @@ async def test_it_is_subscribed_when_it_has_started(listener: Listener, redis_ur
 async def test_a_message_that_cannot_be_read_is_passed_over(listener: Listener, redis_url: str, junk: bytes) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.publish(keys.FEED, junk)
-        client.publish(keys.FEED, '{"type":"full","batch_id":"b","coin_id":"bitcoin","size":3}')
+        client.publish(keys.FEED, '{"type":"full","batch_id":"b","size":3}')
     await until(lambda: listener.full)
 
 

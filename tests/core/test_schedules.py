@@ -132,7 +132,7 @@ class World:
         instance.deaf = True
         await trio.sleep(self.chance.random() * 2)
         instance.deaf = False
-        await instance.desk.look()
+        await instance.windows.look()
 
     async def cut_one(self) -> None:
         if not self.fleet.instances:

@@ -1,0 +1,189 @@
+"""The windows of this instance: one for each batch that has waiters here, each a task in one nursery.
+
+    windows = Windows(settings, link, coordinator, flusher)
+    await nursery.start(windows.run)
+    with windows.joined(waiter, coin_id, admission): ...
+
+What is heard of batches goes to their windows here, from the feed, from Redis when it is back, and from this
+instance's own flushes; and windows are settled here alone.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+
+import structlog
+import trio
+
+from core.batches import Result, View
+from core.coordinator import Admission, Coordinator, Gone, Held, Open, Settled, Standing
+from core.errors import CryptoPulseError, RedisUnavailable
+from core.flusher import Flusher
+from core.redis_link import RedisLink
+from core.settings import Settings
+from core.waiters import Waiter
+from core.window import Window
+
+# Whoever waits is told 503 when Redis has been away for this long.
+_REDIS_GRACE_S = 1.0
+# A result may overtake, on the feed, the answer to an admission of its batch; an admission takes 1 s at most.
+_REMEMBER_RESULTS_S = 2.0
+# For what a flush does beside its call.
+_LAST_FLUSHES_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Windows:
+    """The nursery of windows, and how to find each."""
+
+    def __init__(self, settings: Settings, link: RedisLink, coordinator: Coordinator, flusher: Flusher) -> None:
+        self._settings = settings
+        self._link = link
+        self._coordinator = coordinator
+        self._flusher = flusher
+        self._of_batch: dict[str, Window] = {}
+        self._of_coin: dict[str, set[Window]] = {}
+        self._recent: OrderedDict[str, tuple[float, Result]] = OrderedDict()  # {batch_id: heard at, result}
+        self._draining = False
+        self._finish_by = float("inf")
+        self._finishing = trio.Event()
+        self._finished = trio.Event()
+        self.answered = self.failed = 0  # requests
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(list(self._of_batch.values()))
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the windows until `finish`, and then until the flushes that have begun are done."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stand_by_redis)
+            async with trio.open_nursery() as self._nursery:
+                # Windows start from requests, but must not keep those requests' context alive.
+                self._context = copy_context()
+                task_status.started()
+                await self._finishing.wait()
+            nursery.cancel_scope.cancel()
+        self._finished.set()
+
+    async def finish(self) -> None:
+        """When no request is left: wait for flushes that other instances' requests may wait for.
+
+        Returns within the upstream timeout, and within the result timeout of a drain, each plus a second at most.
+        """
+        self._finishing.set()
+        one_call_s = self._settings.upstream_timeout_ms / 1000 + _LAST_FLUSHES_S
+        with trio.move_on_at(min(self._finish_by, trio.current_time() + one_call_s)):
+            await self._finished.wait()
+
+    @contextmanager
+    def joined(self, waiter: Waiter, coin_id: str, admission: Admission) -> Iterator[None]:
+        """A block in which a waiter waits for its batch; its end gives the wait up."""
+        window = self._of_batch.get(admission.batch_id) or self._open(coin_id, admission)
+        window.join(waiter, admission.size)
+        if admission.batch_id in self._recent:
+            self.settle(window, self._recent[admission.batch_id][1])
+        try:
+            yield
+        finally:
+            window.leave(waiter)
+            if not window.waiters:
+                self._forget(window)
+
+    def drain(self) -> None:
+        """Flush every window now, and those to come at once."""
+        self._draining = True
+        self._finish_by = trio.current_time() + self._settings.batch_result_timeout_ms / 1000 + _LAST_FLUSHES_S
+        for window in self:
+            window.drain()
+
+    def hear_full(self, batch_id: str, size: int) -> None:
+        """A batch is full."""
+        if window := self._of_batch.get(batch_id):
+            window.grow(size)
+
+    def hear_results(self, results: Sequence[Result]) -> None:
+        """Batches were settled, here or elsewhere."""
+        now = trio.current_time()
+        for result in results:
+            self._remember(result, now)
+            if window := self._of_batch.get(result.batch_id):
+                self.settle(window, result)
+            for other in self._of_coin.get(result.coin_id, ()):
+                other.release()
+
+    async def look(self) -> None:
+        """Look up every batch that has waiters here, since messages may have been missed."""
+        if not self._of_batch:
+            return
+        try:
+            standings = await self._coordinator.look(list(self._of_batch))
+        except RedisUnavailable:
+            return  # standing by for Redis looks again when it is back, and each window asks for itself
+        for standing in standings:
+            self.note(standing)
+
+    def note(self, standing: Standing) -> None:
+        """Take notice of how a batch stands in Redis, if anybody waits for it here."""
+        window = self._of_batch.get(standing.batch_id)
+        match standing:
+            case Settled(result=result):
+                self.hear_results([result])
+            case Gone() if window:
+                _log.warning("a batch was lost with Redis' memory", batch=window.batch_id, coin=window.coin_id)
+                self.settle(window, RedisUnavailable())
+            case Held(lease_ms=lease_ms, itself=itself) if window:
+                window.hold(lease_ms / 1000, itself=itself)
+            case Open(size=size) if window:
+                window.open(size)
+            case _:
+                pass  # nobody waits for it here, or it is claimed, and whoever did that acts on it
+
+    def settle(self, window: Window, outcome: Result | CryptoPulseError) -> None:
+        """Answer everybody who waits in a window."""
+        if isinstance(outcome, Result) and outcome.failure is None:
+            self.answered += len(window.waiters)
+        else:
+            self.failed += len(window.waiters)
+        window.settle(outcome)
+        self._forget(window)
+
+    def _open(self, coin_id: str, admission: Admission) -> Window:
+        due_at = trio.current_time() + admission.due_in_ms / 1000
+        view = View(due_at, admission.size, draining=self._draining)
+        window = Window(admission.batch_id, coin_id, view, self._settings.batch_threshold)
+        self._of_batch[window.batch_id] = window
+        self._of_coin.setdefault(coin_id, set()).add(window)
+        self._context.run(self._nursery.start_soon, self._run_window, window)
+        return window
+
+    async def _run_window(self, window: Window) -> None:
+        try:
+            await window.run(self._coordinator, self._flusher, self)
+        finally:
+            self._forget(window)
+
+    def _forget(self, window: Window) -> None:
+        if self._of_batch.get(window.batch_id) is window:
+            del self._of_batch[window.batch_id]
+        siblings = self._of_coin.get(window.coin_id, set())
+        siblings.discard(window)
+        if not siblings:
+            self._of_coin.pop(window.coin_id, None)
+
+    def _remember(self, result: Result, now: float) -> None:
+        self._recent[result.batch_id] = (now, result)
+        while self._recent and next(iter(self._recent.values()))[0] < now - _REMEMBER_RESULTS_S:
+            self._recent.popitem(last=False)
+
+    async def _stand_by_redis(self) -> None:
+        while True:
+            await self._link.wait_down()
+            with trio.move_on_after(_REDIS_GRACE_S):
+                await self._link.wait_up()
+            if not self._link.is_up:
+                for window in self:
+                    self.settle(window, RedisUnavailable())
+            await self._link.wait_up()
+            await self.look()
