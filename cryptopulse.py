@@ -117,9 +117,14 @@ def migrate() -> None:
 @_STATE_DIR
 def token(sub: str, username: str | None, expires: int, state_dir: Path) -> None:
     """Print a signed access token."""
-    from server.auth import issue_token
+    from core.settings import SHORTEST_SECRET_BYTES
+    from server.auth import LONGEST_SUBJECT, issue_token
 
     secret = os.environ.get("JWT_SECRET") or _secret_of_dev(state_dir)
+    if len(secret.encode()) < SHORTEST_SECRET_BYTES:
+        raise click.ClickException(f"JWT_SECRET is too short: servers want at least {SHORTEST_SECRET_BYTES} bytes")
+    if not 0 < len(sub) <= LONGEST_SUBJECT:
+        raise click.ClickException(f"--sub is 1 to {LONGEST_SUBJECT} characters")
     click.echo(issue_token(secret, subject=sub, username=username or sub, expires_s=expires))
 
 

@@ -7,6 +7,7 @@ The layers, from the front door down; imports point only downwards:
     windows                    one for each batch that somebody waits for here, in one nursery
     window, flusher            one batch's life here: wait until full or due > claim > fetch > complete
     waiters, result_feed       requests parked on this instance; pub/sub that wakes them
+    callers                    charges; what monitors see of them
     coordinator                the Lua scripts as methods; no decisions
     redis_link                 the one owner of the hot Redis connection; lua: the scripts
     coingecko                  the only one that knows CoinGecko; coingecko_answer: what its answers say

@@ -14,5 +14,5 @@ OUTBOX_REFUSED = f"{PREFIX}:outbox:refused"  # stream: what came out of the outb
 
 
 def limit_of(caller: str) -> str:
-    """Name the log of what one caller was charged. The caller: `user:…`, `address:…` or `login:…`."""
+    """Name the log of what one caller was charged. The caller: `user:…` or `login:…`."""
     return f"{PREFIX}:limit:{caller}"

@@ -19,7 +19,7 @@ class OverLimit(LimitReached):
 
     def __init__(self, charge: Charge) -> None:
         super().__init__(
-            f"You may send {charge.limit} requests a window. Try again in {charge.reset_s} s.",
+            f"Your limit of {charge.limit} requests is used up. Try again in {charge.reset_s} s.",
             retry_after_s=charge.reset_s,
         )
         self.charge = charge

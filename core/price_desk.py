@@ -4,7 +4,6 @@ async with desk.admit("bitcoin", "usd", caller="user:ann") as waiter:
     quote = await waiter.quote()
 """
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,21 +11,19 @@ import msgspec
 import trio
 
 from core.batches import unknown_coin
+from core.callers import Callers
 from core.coordinator import Admission, Coordinator, Unknown
 from core.errors import RedisUnavailable, ShuttingDown, TooBusy
-from core.events import BatchView, CallerView, Limited, Snapshot, unix_ms
+from core.events import BatchView, Snapshot, unix_ms
 from core.flusher import Flusher
-from core.limits import Charge, OverLimit
+from core.limits import OverLimit
 from core.settings import Settings
 from core.waiters import Waiter
-from core.watch import Broadcast
 from core.window import Window
 from core.windows import Windows
 
 # Beyond this a request is told 503 rather than left waiting for its admission.
 _ADMISSION_S = 1.0
-# What monitors see of callers: the latest charged.
-_MOST_CALLERS = 50
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -49,16 +46,16 @@ class PriceDesk:
         coordinator: Coordinator,
         flusher: Flusher,
         windows: Windows,
-        broadcast: Broadcast,
+        callers: Callers,
     ) -> None:
         self._instance = instance
         self._settings = settings
         self._coordinator = coordinator
         self._flusher = flusher
         self._windows = windows
-        self._broadcast = broadcast
-        self._callers: OrderedDict[str, Charge] = OrderedDict()
+        self._callers = callers
         self._draining = False
+        self._empty = trio.Event()
         self._inside = 0  # requests being admitted, or waiting
         self._requests = 0
 
@@ -79,6 +76,7 @@ class PriceDesk:
                 yield waiter
         finally:
             self._inside -= 1
+            self._tell_if_empty()
 
     @asynccontextmanager
     async def _admitted(self, coin_id: str, vs_currency: str, caller: str) -> AsyncIterator[Waiter]:
@@ -97,6 +95,11 @@ class PriceDesk:
         """Flush every window now, and refuse new requests."""
         self._draining = True
         self._windows.drain()
+        self._tell_if_empty()
+
+    async def wait_empty(self) -> None:
+        """Wait until, after a drain began, nobody waits here any more."""
+        await self._empty.wait()
 
     def statistics(self) -> Statistics:
         """What happened so far."""
@@ -121,11 +124,12 @@ class PriceDesk:
             answered=totals.answered,
             failed=totals.failed,
             batches=[_batch_view(window, now) for window in self._windows],
-            callers=[
-                CallerView(charge.caller, charge.limit, charge.remaining, charge.reset_s)
-                for charge in self._callers.values()
-            ],
+            callers=self._callers.views(),
         )
+
+    def _tell_if_empty(self) -> None:
+        if self._draining and not self._inside:
+            self._empty.set()
 
     async def _admission(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
         try:
@@ -134,19 +138,11 @@ class PriceDesk:
         except trio.TooSlowError as error:
             raise RedisUnavailable from error
         except OverLimit as refusal:
-            charge = refusal.charge
-            self._note_charge(charge)
-            self._broadcast.tell(Limited(self._instance, unix_ms(), charge.caller, charge.limit, charge.reset_s))
+            self._callers.note_refusal(refusal)
             raise
         self._requests += 1
-        self._note_charge(admission.charge)
+        self._callers.note(admission.charge)
         return admission
-
-    def _note_charge(self, charge: Charge) -> None:
-        self._callers[charge.caller] = charge
-        self._callers.move_to_end(charge.caller)
-        if len(self._callers) > _MOST_CALLERS:
-            self._callers.popitem(last=False)
 
 
 def _batch_view(window: Window, now: float) -> BatchView:

@@ -22,6 +22,9 @@ from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, k
 # What a Redis says that is, or has become, the wrong one to talk to: connecting anew finds the right one.
 _WRONG_REDIS = ("READONLY", "MASTERDOWN", "LOADING")
 
+# An idle connection is asked for a sign of life this often, so that a hung Redis is noticed by those who only wait.
+_QUIET_S = 0.5
+
 _log = structlog.get_logger()
 
 
@@ -52,6 +55,7 @@ class RedisLink:
         self._down = trio.Event()
         self._down.set()
         self._tried = trio.Event()
+        self.last_heard_at = float("-inf")  # on trio's clock
 
     @property
     def is_up(self) -> bool:
@@ -74,18 +78,22 @@ class RedisLink:
         """
         if not self.is_up:
             raise RedisUnavailable
-        call = _Call()
-        if not self._unanswered:
-            self._silence.deadline = trio.current_time() + PATIENCE_S
-        self._unanswered.append(call)
-        self._outgoing.append(pack(*command))
-        self._wake.set()
+        call = self._post(*command)
         await call.done.wait()
         if isinstance(call.reply, ConnectionLost):
             raise RedisUnavailable from call.reply
         if isinstance(call.reply, hiredis.ReplyError):
             raise RedisRefused from call.reply
         return call.reply
+
+    def _post(self, *command: str | bytes | int) -> _Call:
+        call = _Call()
+        if not self._unanswered:
+            self._silence.deadline = trio.current_time() + PATIENCE_S
+        self._unanswered.append(call)
+        self._outgoing.append(pack(*command))
+        self._wake.set()
+        return call
 
     async def run_script(self, script: Script, keys: list[str], args: list[str | bytes | int]) -> Any:
         """Run a script by its digest; raises as `call` does."""
@@ -146,7 +154,10 @@ class RedisLink:
 
     async def _send(self, connection: RedisConnection) -> None:
         while True:
-            await self._wake.wait()
+            with trio.move_on_after(_QUIET_S):
+                await self._wake.wait()
+            if not self._outgoing:
+                self._post("PING")  # nobody asks for anything: ask for a sign of life
             self._wake = trio.Event()
             pipeline, self._outgoing = self._outgoing, []
             await connection.send(b"".join(pipeline))
@@ -154,7 +165,9 @@ class RedisLink:
     async def _receive(self, connection: RedisConnection) -> None:
         with self._silence:
             while True:
-                for reply in await connection.receive():
+                replies = await connection.receive()
+                self.last_heard_at = trio.current_time()
+                for reply in replies:
                     self._settle(reply)
                     if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_WRONG_REDIS):
                         raise ConnectionLost(f"Redis refused: {reply}")

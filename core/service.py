@@ -17,6 +17,7 @@ import trio
 from trio_asyncio import aio_as_trio
 
 from core import outbox
+from core.callers import Callers
 from core.coingecko import open_coingecko
 from core.coordinator import Coordinator
 from core.events import Stopped, unix_ms
@@ -37,6 +38,7 @@ class Core(msgspec.Struct, frozen=True):
     """What the front of the house needs of it."""
 
     desk: PriceDesk
+    callers: Callers
     coordinator: Coordinator
     history: History
 
@@ -57,7 +59,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         broadcast = Broadcast(coordinator)
         flusher = Flusher(instance, coordinator, link, coingecko, broadcast)
         windows = Windows(settings, link, coordinator, flusher)
-        desk = PriceDesk(instance, settings, coordinator, flusher, windows, broadcast)
+        callers = Callers(instance, coordinator, broadcast)
+        desk = PriceDesk(instance, settings, coordinator, flusher, windows, callers)
         feed = ResultFeed(redis_url, windows, broadcast)
 
         await nursery.start(link.run)
@@ -65,7 +68,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(windows.run)
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, desk.snapshot)
-        yield Core(desk, coordinator, history)
+        yield Core(desk, callers, coordinator, history)
         await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say(Stopped(instance, unix_ms()))

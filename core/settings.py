@@ -6,11 +6,14 @@ settings = load_settings()        # raises SettingsError, one line a wrong varia
 import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# RFC 7518, 3.2: HS256 wants 256 bits.
+SHORTEST_SECRET_BYTES = 32
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -44,8 +47,8 @@ def parse_duration(text: str) -> int:
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < 32:  # noqa: PLR2004 - RFC 7518, 3.2: HS256 wants 256 bits
-        raise ValueError("at least 32 bytes, for example the output of `openssl rand -hex 32`")
+    if len(secret.get_secret_value().encode()) < SHORTEST_SECRET_BYTES:
+        raise ValueError(f"at least {SHORTEST_SECRET_BYTES} bytes, for example the output of `openssl rand -hex 32`")
     return secret
 
 
@@ -64,6 +67,17 @@ def _url_of(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _understood_by_redis(url: SecretStr) -> SecretStr:
+    """Refuse what only one of the two Redis clients would heed: all must reach the same database the same way."""
+    parts = urlsplit(url.get_secret_value())
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    database = options.pop("db", "0") if parts.scheme == "unix" else parts.path.strip("/") or options.pop("db", "0")
+    options.pop("ssl_ca_certs", None)
+    if not database.isdecimal() or options:
+        raise ValueError("a Redis URL with nothing behind the host but /DB, ?db=DB and ?ssl_ca_certs=FILE")
+    return url
 
 
 def _has_sane_port(url: str) -> bool:
@@ -111,7 +125,7 @@ class Settings(BaseSettings):
     jwt_expires_in: Annotated[str, AfterValidator(_duration)] = "1h"
 
     database_url: Annotated[SecretStr, _url_of("postgres", "postgresql")]
-    redis_url: Annotated[SecretStr, _url_of("redis", "rediss", "unix")]
+    redis_url: Annotated[SecretStr, _url_of("redis", "rediss", "unix"), AfterValidator(_understood_by_redis)]
 
     coingecko_api_key: Annotated[SecretStr, AfterValidator(_printable_ascii)] | None = None
     coingecko_base_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")] = (

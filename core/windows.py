@@ -180,7 +180,7 @@ class Windows:
     async def _stand_by_redis(self) -> None:
         while True:
             await self._link.wait_down()
-            with trio.move_on_after(_REDIS_GRACE_S):
+            with trio.move_on_at(self._link.last_heard_at + _REDIS_GRACE_S):
                 await self._link.wait_up()
             if not self._link.is_up:
                 for window in self:

@@ -65,12 +65,15 @@ class ErrorBody(msgspec.Struct, rename="camel"):
     error: str
 
 
+# Python 3.13 tells it by a newer name.
+_PHRASES = {413: "Request Entity Too Large"}
+
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def error_json(status: int, message: str) -> bytes:
     """The body of an error."""
-    return _encode(ErrorBody(status, message, HTTPStatus(status).phrase))
+    return _encode(ErrorBody(status, message, _PHRASES.get(status) or HTTPStatus(status).phrase))
 
 
 def answer(body: msgspec.Struct, headers: dict[str, str] | None = None) -> Response:

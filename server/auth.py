@@ -17,7 +17,7 @@ from core.errors import Unauthorized
 
 _ALGORITHM = "HS256"
 _MAX_TOKEN_BYTES = 4096
-_MAX_SUBJECT_LENGTH = 256
+LONGEST_SUBJECT = 256
 
 # RFC 6750, 2.1, with the scheme in any case (RFC 9110, 11.1).
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
@@ -95,7 +95,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_subject(value: object) -> bool:
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_SUBJECT_LENGTH:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_SUBJECT:
         return False
     try:
         value.encode()

@@ -66,11 +66,16 @@ def _bind(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def serving(
-    app: QuartTrio, settings: Settings, listener: socket.socket, draining: trio.Event
+    app: QuartTrio,
+    settings: Settings,
+    listener: socket.socket,
+    draining: trio.Event,
+    wait_empty: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[str]:
     """A block in which the app is served, with its URL.
 
-    Its end waits until `draining` is set, and then for the last answers, at most for the result timeout.
+    Its end waits until `draining` is set, and then for the last answers, at most for the result timeout. Until nobody
+    waits any more connections are still let in, to be told 503.
     """
     url = _url(listener)
     context = WorkerContext(None)
@@ -79,7 +84,8 @@ async def serving(
         let_in = partial(_let_in, connections, settings.max_connections, connect)
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
-        nursery.start_soon(_close, draining, accepting, context, connections.cancel_scope, _grace_s(settings))
+        nursery.start_soon(_end_when, draining, connections.cancel_scope, _grace_s(settings))
+        nursery.start_soon(_close, draining, wait_empty, accepting, context)
         yield url
 
 
@@ -100,15 +106,20 @@ async def _accept(
 
 async def _close(
     draining: trio.Event,
+    wait_empty: Callable[[], Awaitable[None]],
     accepting: trio.CancelScope,
     context: WorkerContext,
-    connections: trio.CancelScope,
-    grace_s: float,
 ) -> None:
-    """When the drain begins: let nobody in, end idle connections, and leave the others their time."""
+    """When a drain has begun and nobody waits any more, let nobody in and end idle connections."""
     await draining.wait()
+    await wait_empty()
     accepting.cancel()
     await context.terminated.set()
+
+
+async def _end_when(draining: trio.Event, connections: trio.CancelScope, grace_s: float) -> None:
+    """When a drain begins, leave all connections their time."""
+    await draining.wait()
     connections.deadline = trio.current_time() + grace_s
 
 

@@ -52,8 +52,11 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 draining.set()
                 core.desk.drain()
 
-            app = create_app(Services(settings, core.desk, core.coordinator, core.history, draining))
-            async with ended_by_signals(begin_drain), serving(app, settings, listener, draining) as url:
+            app = create_app(Services(settings, core.desk, core.callers, core.coordinator, core.history, draining))
+            async with (
+                ended_by_signals(begin_drain),
+                serving(app, settings, listener, draining, core.desk.wait_empty) as url,
+            ):
                 task_status.started(url)
 
 

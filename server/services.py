@@ -6,6 +6,7 @@ from typing import cast
 import trio
 from quart import current_app
 
+from core.callers import Callers
 from core.coordinator import Coordinator
 from core.history import History
 from core.price_desk import PriceDesk
@@ -20,6 +21,7 @@ class Services:
 
     settings: Settings
     desk: PriceDesk
+    callers: Callers
     coordinator: Coordinator
     history: History
     draining: trio.Event  # set once this instance is on its way out

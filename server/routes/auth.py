@@ -12,7 +12,7 @@ from core.settings import Settings
 from server.answers import TokenBody, answer, note_charge
 from server.auth import issue_token
 from server.callers import caller_address
-from server.inputs import Input, read_body
+from server.inputs import Input, read_body, read_query
 from server.notes import notes_of
 from server.openapi import LIMIT_HEADERS, UNCHARGED, documented
 from server.services import services
@@ -33,11 +33,12 @@ class Login(Input):
 @tag(["auth"])
 async def login() -> Response:
     """Exchange a user name and a password for an access token."""
+    read_query(Input)
     credentials = await read_body(Login)
-    settings, coordinator = services().settings, services().coordinator
+    settings = services().settings
     caller = f"login:{_client_address(settings)}"
     notes_of(request.scope).caller = caller
-    note_charge(await coordinator.charge(caller, settings.throttle_login_limit))
+    note_charge(await services().callers.charge(caller, settings.throttle_login_limit))
     if not _is_right(credentials, settings):
         raise Unauthorized("Wrong user name or password.")
     return _token_for(credentials.username, settings)

@@ -74,7 +74,7 @@ async def history(coinId: str) -> Response:  # noqa: N803 - as above
     user = _user()
     coin_id, query = parse_coin_id(coinId), read_query(HistoryQuery)
     limit = services().settings.throttle_global_limit
-    note_charge(await services().coordinator.charge(user.caller, limit))
+    note_charge(await services().callers.charge(user.caller, limit))
     page = await services().history.page(
         coin_id,
         query.vs_currency,

@@ -13,7 +13,8 @@ from decimal import Decimal
 
 import trio
 
-from core.batches import Result, Trigger
+from core.batches import TRANSITIONS, Result, State, Trigger
+from core.callers import Callers
 from core.coingecko import CoinGecko
 from core.coordinator import (
     LEASE_MS,
@@ -56,13 +57,17 @@ def settings_for_tests(**changes: object) -> Settings:
 class Batch:
     coin_id: str
     due_ms: int
-    state: str = "open"
+    state: State = "open"
     size: int = 0
     fence: int = 0
     claimed_ms: int = 0
     lease_ms: int = 0
     currencies: set[str] = field(default_factory=set)
     result: Result | None = None
+
+    def become(self, state: State) -> None:
+        assert state in TRANSITIONS[self.state]
+        self.state = state
 
     def is_of(self, claim: Claimed) -> bool:
         return (self.fence, self.claimed_ms) == (claim.fence, claim.claimed_at_ms)
@@ -143,7 +148,8 @@ class ModelRedis:
 
     def _grant(self, batch_id: str, trigger: Trigger) -> Claimed:
         now, batch = self.now_ms(), self.batches[batch_id]
-        batch.state, batch.claimed_ms, batch.lease_ms = "claimed", now, now + LEASE_MS
+        batch.become("claimed")
+        batch.claimed_ms, batch.lease_ms = now, now + LEASE_MS
         batch.fence += 1
         self.claimed[batch.coin_id] = batch_id
         asked = frozenset(batch.currencies)
@@ -168,7 +174,8 @@ class ModelRedis:
                 continue
             accepted.add(claim.batch_id)
             if batch.state == "claimed":
-                batch.state, batch.result = "failed" if result.failure else "answered", result
+                batch.become("failed" if result.failure else "answered")
+                batch.result = result
                 if self.claimed.get(claim.coin_id) == claim.batch_id:
                     del self.claimed[claim.coin_id]
                 self.outbox += result.known_prices
@@ -203,6 +210,7 @@ class ModelLink(RedisLink):
         self._come_up()
 
     def cut(self) -> None:
+        self.last_heard_at = trio.current_time()
         self._up = trio.Event()
         self._down.set()
 
@@ -307,7 +315,8 @@ class Fleet:
         broadcast = Broadcast(coordinator)
         flusher = Flusher(name, coordinator, link, self.upstream, broadcast)
         windows = Windows(self.settings, link, coordinator, flusher)
-        desk = PriceDesk(name, self.settings, coordinator, flusher, windows, broadcast)
+        callers = Callers(name, coordinator, broadcast)
+        desk = PriceDesk(name, self.settings, coordinator, flusher, windows, callers)
         scope = trio.CancelScope()
 
         started = trio.Event()

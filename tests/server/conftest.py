@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 from server.app import create_app
 from server.auth import issue_token
 from server.listener import bound_socket, serving
-from tests.server.fakes import SECRET, World, http_client
+from tests.server.fakes import SECRET, World, http_client, nobody_waits
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def bearer() -> dict[str, str]:
 async def url(app: QuartTrio, world: World) -> AsyncIterator[str]:
     """Where the app is really served, by Hypercorn on a free port."""
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining) as url:
+        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
             yield url
             world.draining.set()
 

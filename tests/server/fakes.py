@@ -20,6 +20,7 @@ from core.settings import Settings
 from server.services import Services
 
 if TYPE_CHECKING:
+    from core.callers import Callers
     from core.coordinator import Coordinator
     from core.history import History
     from core.price_desk import PriceDesk
@@ -96,6 +97,9 @@ class FakeDesk:
             self.waiting.remove(waiter)
             self.left.set()
 
+    async def wait_empty(self) -> None:
+        await nobody_waits()
+
     def drain(self) -> None:
         self.drained = True
         for waiter in self.waiting:
@@ -167,11 +171,21 @@ class World:
     history: FakeHistory = field(default_factory=FakeHistory)
     draining: trio.Event = field(default_factory=trio.Event)
 
+    @property
+    def callers(self) -> FakeCoordinator:
+        return self.coordinator
+
     def services(self) -> Services:
         return Services(
             self.settings,
             cast("PriceDesk", self.desk),
+            cast("Callers", self.callers),
             cast("Coordinator", self.coordinator),
             cast("History", self.history),
             self.draining,
         )
+
+
+async def nobody_waits() -> None:
+    """What a desk says of itself at once when nobody waits."""
+    await trio.lowlevel.checkpoint()

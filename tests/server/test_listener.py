@@ -14,7 +14,7 @@ from quart_trio import QuartTrio
 from server.app import create_app
 from server.listener import CannotListen, bound_socket, serving
 from server.shutdown import CutOff, ended_by_signals
-from tests.server.fakes import BATCH_ID, World, make_settings
+from tests.server.fakes import BATCH_ID, World, make_settings, nobody_waits
 
 Lines = list[MutableMapping[str, Any]]
 
@@ -76,7 +76,7 @@ async def test_a_client_that_leaves_gives_its_wait_up_and_is_logged_as_499(
 ) -> None:
     world.desk.holds = True
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining) as url:
+        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
             async with connected(url) as stream:
                 await stream.send_all(request_for_price(bearer))
                 await world.desk.arrived.wait()
@@ -110,7 +110,10 @@ async def test_who_waits_is_answered_before_the_server_ends(
     world.desk.holds = True
     answers: list[httpx.Response] = []
     with bound_socket("127.0.0.1", 0) as listener:
-        async with trio.open_nursery() as clients, serving(app, world.settings, listener, world.draining) as url:
+        async with (
+            trio.open_nursery() as clients,
+            serving(app, world.settings, listener, world.draining, nobody_waits) as url,
+        ):
 
             async def ask() -> None:
                 async with httpx.AsyncClient() as client:
@@ -129,7 +132,10 @@ async def test_an_idle_connection_does_not_hold_the_server_up(
 ) -> None:
     patience_s = world.settings.batch_result_timeout_ms / 1000
     with bound_socket("127.0.0.1", 0) as listener, trio.fail_after(patience_s):  # less than the graceful timeout
-        async with serving(app, world.settings, listener, world.draining) as url, connected(url) as stream:
+        async with (
+            serving(app, world.settings, listener, world.draining, nobody_waits) as url,
+            connected(url) as stream,
+        ):
             await stream.send_all(request_for_price(bearer))
             assert (await received_answer(stream)).startswith(b"HTTP/1.1 200 ")
             world.draining.set()
@@ -140,7 +146,7 @@ async def test_beyond_the_most_connections_new_ones_are_closed_until_one_leaves(
     world = World(make_settings(max_connections=2))
     app = create_app(world.services())
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining) as url:
+        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
             async with connected(url) as first, connected(url) as second:
                 for stream in (first, second):
                     await stream.send_all(request_for_price(bearer))

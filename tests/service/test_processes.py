@@ -94,6 +94,31 @@ async def test_sigterm_answers_everybody_who_waits_and_ends_with_0(
     assert await instance.process.wait() == 0
 
 
+async def test_who_comes_during_a_drain_is_told_to_go_elsewhere(
+    start_process: StartProcess, client_for: ClientFor, upstream: Simulator
+) -> None:
+    upstream.config.latency_ms = 1000
+    instance = await start_process()
+    url = await instance.url()
+    ann, bob = await client_for(url), await client_for(url, "bob")
+    answers: list[httpx.Response] = []
+
+    async def ask() -> None:
+        answers.append(await ann.get("/v1/price/bitcoin"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.3)  # admitted, well within its window
+        instance.process.send_signal(signal.SIGTERM)
+        await until(lambda: upstream.calls)
+        refused = [await bob.get(path) for path in ("/v1/price/bitcoin", "/health/ready")]
+
+    assert [answer.status_code for answer in refused] == [503, 503]
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+    assert [answer.status_code for answer in answers] == [200]
+    assert await instance.process.wait() == 0
+
+
 async def test_two_processes_share_one_batch(
     start_process: StartProcess, client_for: ClientFor, upstream: Simulator
 ) -> None:

@@ -1,0 +1,55 @@
+"""Who was charged lately: the one place through which callers are charged, for admissions and for anything else."""
+
+from collections import OrderedDict
+
+import trio
+
+from core.coordinator import Coordinator
+from core.events import CallerView, Limited, unix_ms
+from core.limits import Charge, OverLimit
+from core.watch import Broadcast
+
+# What monitors see of callers: the latest charged.
+_MOST_CALLERS = 50
+
+
+class Callers:
+    """Charges callers, and remembers the latest for monitors."""
+
+    def __init__(self, instance: str, coordinator: Coordinator, broadcast: Broadcast) -> None:
+        self._instance = instance
+        self._coordinator = coordinator
+        self._broadcast = broadcast
+        self._latest: OrderedDict[str, tuple[float, Charge]] = OrderedDict()  # {caller: forget it at, charge}
+
+    async def charge(self, caller: str, limit: int) -> Charge:
+        """Charge a caller for one request, or raise OverLimit or RedisUnavailable."""
+        try:
+            charge = await self._coordinator.charge(caller, limit)
+        except OverLimit as refusal:
+            self.note_refusal(refusal)
+            raise
+        self.note(charge)
+        return charge
+
+    def note(self, charge: Charge) -> None:
+        """Remember what a caller was charged, until its oldest charge leaves the window."""
+        self._latest[charge.caller] = trio.current_time() + charge.reset_s, charge
+        self._latest.move_to_end(charge.caller)
+        if len(self._latest) > _MOST_CALLERS:
+            self._latest.popitem(last=False)
+
+    def note_refusal(self, refusal: OverLimit) -> None:
+        """Remember that a caller is over its limit, and tell monitors."""
+        charge = refusal.charge
+        self.note(charge)
+        self._broadcast.tell(Limited(self._instance, unix_ms(), charge.caller, charge.limit, charge.reset_s))
+
+    def views(self) -> list[CallerView]:
+        """What monitors see."""
+        now = trio.current_time()
+        return [
+            CallerView(charge.caller, charge.limit, charge.remaining, max(1, round(until - now)))
+            for until, charge in self._latest.values()
+            if until > now
+        ]
