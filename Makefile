@@ -4,16 +4,19 @@ ARGS ?=
 CODE := cryptopulse.py core server monitor simulator benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check fix monitor bench lock
+.PHONY: help dev test test-faults check fix monitor bench lock
 
 help: ## what can be made here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: .venv/ready ## serve prices on this machine: nothing else to install or start (ARGS="--instances 2")
 	@exec $(BIN)/cryptopulse dev $(ARGS)
 
 test: .venv/ready ## prove it (ARGS="-k decimals")
 	@$(BIN)/pytest $(ARGS)
+
+test-faults: .venv/ready ## prove it again under many faults, some 20 minutes (RUNS=50 SEED=1)
+	@$(BIN)/pytest tests/faults -m faults -s $(ARGS)
 
 # ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC127 a fork of httpx: not ours.
 check: .venv/ready ## format, lint, layers and types, as CI runs them
