@@ -16,7 +16,7 @@ test: .venv/ready ## prove it (ARGS="-k decimals")
 	@$(BIN)/pytest $(ARGS)
 
 test-faults: .venv/ready ## prove it again under many faults, some 20 minutes (RUNS=50 SEED=1)
-	@$(BIN)/pytest tests/faults -m faults -s $(ARGS)
+	@$(BIN)/pytest tests/faults -m faults -s -o faulthandler_timeout=900 $(ARGS)
 
 # ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC127 a fork of httpx: not ours.
 check: .venv/ready ## format, lint, layers and types, as CI runs them

@@ -17,7 +17,9 @@ SHORTEST_SECRET_BYTES = 32
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_MASKED = frozenset({"ADMIN_PASS", "JWT_SECRET", "COINGECKO_API_KEY", "DATABASE_URL", "REDIS_URL"})
+_MASKED = frozenset(
+    {"ADMIN_PASS", "JWT_SECRET", "COINGECKO_API_KEY", "COINGECKO_BASE_URL", "DATABASE_URL", "REDIS_URL"}
+)
 
 _WHOLE_NUMBER = "a whole number"
 _NETWORKS = "addresses or networks with commas between, such as 10.0.0.0/8,192.0.2.7"

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
 from textual.widgets import Footer, Static
@@ -40,6 +40,7 @@ class MonitorApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         ("q", "quit", "quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),
         ("space", "pause", "pause"),
         ("question_mark", "help", "help"),
     ]

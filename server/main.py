@@ -66,7 +66,7 @@ def _allow_files(wanted: int) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
+    if most < wanted - _FILES_BESIDE_CONNECTIONS:
         structlog.get_logger("server").warning("too few open files for MAX_CONNECTIONS", allowed=most, wanted=wanted)
 
 

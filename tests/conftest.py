@@ -7,10 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncpg
 import pytest
 import redis
+import structlog
 import trio_asyncio
 
 from core import migrate
 from server.local_services import LocalPostgres, LocalValkey, running_postgres, running_valkey
+
+# structlog's own way to show an error, with every local variable in a box, takes seconds of a test's event loop.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper("iso"),
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, colors=False),
+    ]
+)
 
 Sql = Callable[[str, str], list[asyncpg.Record]]
 

@@ -504,6 +504,7 @@ async def test_a_look_that_redis_refuses_is_made_up_for_by_the_window_itself(
     autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(self: object, batch_ids: object) -> None:
+        await trio.lowlevel.checkpoint()
         raise RedisRefused
 
     async with trio.open_nursery() as nursery:

@@ -20,7 +20,7 @@ logging.getLogger("hypercorn.error").info("Running on http://internal")
 def burn(secret):
     raise ValueError("burnt")
 try:
-    burn("hunter2")
+    burn(sys.argv[2])
 except ValueError as error:
     log.error("failed", exc_info=error)
 """
@@ -28,7 +28,7 @@ AS_TERMINAL = "import sys; sys.stderr.isatty = lambda: True\n"
 
 
 def stderr_of(script: str, level: str) -> str:
-    done = subprocess.run([sys.executable, "-c", script, level], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script, level, "hunter2"], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     return done.stderr
 

@@ -21,8 +21,9 @@ _TABLE = """
 _INDEX = "CREATE INDEX prices_by_coin ON prices (coin_id, vs_currency, fetched_at DESC)"
 
 # Made apart and then attached: CREATE TABLE … PARTITION OF would lock readers of the whole table out. The lock is the
-# one that attaching takes anyway; taken before, it lets the second of two see what the first has made, which an
-# advisory lock would not: only a table's lock makes a session read the catalogue anew.
+# one that attaching takes anyway; taken first, and always, it lets a session see what another has just made, which an
+# advisory lock would not: only a table's lock makes a session read the catalogue anew. A look before the lock could
+# find a partition that the insert which follows does not know yet.
 # The month is reckoned in UTC, whatever the time zone of the session.
 _ENSURE_PARTITION = """
     CREATE FUNCTION ensure_prices_partition(moment timestamptz) RETURNS void LANGUAGE plpgsql AS $$
@@ -30,9 +31,6 @@ _ENSURE_PARTITION = """
         month timestamp := date_trunc('month', moment AT TIME ZONE 'UTC');
         partition text := 'prices_' || to_char(month, 'YYYY_MM');
     BEGIN
-        IF to_regclass(partition) IS NOT NULL THEN
-            RETURN;
-        END IF;
         LOCK TABLE prices IN SHARE UPDATE EXCLUSIVE MODE;
         IF to_regclass(partition) IS NOT NULL THEN
             RETURN;
