@@ -16,7 +16,7 @@ import trio
 
 from core import keys
 from core.batches import Result
-from core.redis_connection import ConnectionLost, RedisConnection, keep_connected, no_errors, pack
+from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, keep_connected, no_errors, pack
 
 _QUIET_S = 0.5
 
@@ -78,7 +78,7 @@ class ResultFeed:
 
     async def _serve(self, connection: RedisConnection) -> None:
         try:
-            with trio.fail_after(_QUIET_S):
+            with trio.fail_after(PATIENCE_S):
                 no_errors(await connection.call(pack("SUBSCRIBE", keys.FEED), pack("SUBSCRIBE", keys.WATCH)))
         except trio.TooSlowError as error:
             raise ConnectionLost("no subscription in time") from error

@@ -27,8 +27,8 @@ from core.window import Window
 
 # Whoever waits is told 503 when Redis has been away for this long.
 _REDIS_GRACE_S = 1.0
-# A result may overtake, on the feed, the answer to an admission of its batch; an admission takes 1 s at most.
-_REMEMBER_RESULTS_S = 2.0
+# What the feed tells of a batch may overtake the answer to an admission to it; an admission takes 1 s at most.
+_REMEMBER_S = 2.0
 # For what a flush does beside its call.
 _LAST_FLUSHES_S = 1.0
 
@@ -45,7 +45,9 @@ class Windows:
         self._flusher = flusher
         self._of_batch: dict[str, Window] = {}
         self._of_coin: dict[str, set[Window]] = {}
-        self._recent: OrderedDict[str, tuple[float, Result]] = OrderedDict()  # {batch_id: heard at, result}
+        self._recent: OrderedDict[str, tuple[float, Result | int]] = (
+            OrderedDict()
+        )  # {batch_id: heard at, result or size}
         self._draining = False
         self._finish_by = float("inf")
         self._finishing = trio.Event()
@@ -82,8 +84,11 @@ class Windows:
         """A block in which a waiter waits for its batch; its end gives the wait up."""
         window = self._of_batch.get(admission.batch_id) or self._open(coin_id, admission)
         window.join(waiter, admission.size)
-        if admission.batch_id in self._recent:
-            self.settle(window, self._recent[admission.batch_id][1])
+        match self._recent.get(admission.batch_id):
+            case (_, Result() as result):
+                self.settle(window, result)
+            case (_, int(size)):
+                window.grow(size)
         try:
             yield
         finally:
@@ -102,12 +107,13 @@ class Windows:
         """A batch is full."""
         if window := self._of_batch.get(batch_id):
             window.grow(size)
+        else:
+            self._remember(batch_id, size)
 
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled, here or elsewhere."""
-        now = trio.current_time()
         for result in results:
-            self._remember(result, now)
+            self._remember(result.batch_id, result)
             if window := self._of_batch.get(result.batch_id):
                 self.settle(window, result)
             for other in self._of_coin.get(result.coin_id, ()):
@@ -172,9 +178,11 @@ class Windows:
         if not siblings:
             self._of_coin.pop(window.coin_id, None)
 
-    def _remember(self, result: Result, now: float) -> None:
-        self._recent[result.batch_id] = (now, result)
-        while self._recent and next(iter(self._recent.values()))[0] < now - _REMEMBER_RESULTS_S:
+    def _remember(self, batch_id: str, heard: Result | int) -> None:
+        now = trio.current_time()
+        self._recent[batch_id] = (now, heard)
+        self._recent.move_to_end(batch_id)
+        while next(iter(self._recent.values()))[0] < now - _REMEMBER_S:
             self._recent.popitem(last=False)
 
     async def _stand_by_redis(self) -> None:

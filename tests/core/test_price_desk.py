@@ -546,3 +546,26 @@ async def test_beyond_what_an_instance_may_hold_requests_are_refused_uncharged(
     assert asked.errors == [TooBusy] * 3
     assert len(asked.quotes) == 3
     assert len(fleet.redis.charges["user:a"]) == 3
+
+
+async def test_that_a_batch_is_full_may_be_heard_before_ones_own_admission_is_answered(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+) -> None:
+    """Else this instance would not take over when the flusher is lost, until the window ends."""
+    other = await fleet.start_instance("b")
+    fleet.upstream.latency_s = 0.5
+    async with trio.open_nursery() as nursery:
+        fleet.instances["b"].deaf = True
+        nursery.start_soon(asked.ask, other)
+        await trio.sleep(0.1)
+        (batch_id,) = fleet.redis.batches
+        fleet.instances["a"].windows.hear_full(batch_id, 3)  # as the feed will have told it
+        fleet.redis.claim([(batch_id, "threshold")])  # by an instance that is never heard of again
+        fleet.redis.batches[batch_id].state = "open"
+        fleet.redis.open["bitcoin"] = batch_id
+        nursery.start_soon(asked.ask, desk)
+        await trio.sleep(0.01)
+        fleet.redis.batches[batch_id].state = "claimed"
+
+    assert {quote.trigger for quote in asked.quotes} == {"takeover"}
+    assert [at for at, *_ in fleet.upstream.calls] == [pytest.approx(1.6)]
