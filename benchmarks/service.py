@@ -22,9 +22,9 @@ import trio
 
 from core.settings import Settings
 from server.auth import issue_token
+from server.local import running_postgres, running_valkey
 from server.local.lifetimes import Program, Stop, kept_running, programs
 from server.local.upstream import upstream
-from server.local_services import running_postgres, running_valkey
 from simulator import Call
 
 _CRYPTOPULSE = (sys.executable, "-P", "-m", "cryptopulse")

@@ -17,13 +17,12 @@ import trio
 from core.migrate import MigrationError, upgrade
 from core.settings import Settings
 from server.auth import issue_token
-from server.local import processes
+from server.local import processes, running_postgres, running_valkey
 from server.local.banner import Banner
 from server.local.lifetimes import Program, Stop, kept_running, programs
 from server.local.ports import reachable_at, taken
 from server.local.state import Running, StateError, StateFolder
 from server.local.upstream import SIMULATE, upstream
-from server.local_services import running_postgres, running_valkey
 
 DEFAULT_STATE_FOLDER = Path(".cryptopulse")
 # -P: a folder called `core` where the command is given must not be taken for ours.

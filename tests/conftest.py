@@ -11,7 +11,7 @@ import structlog
 import trio_asyncio
 
 from core import migrate
-from server.local_services import LocalPostgres, LocalValkey, running_postgres, running_valkey
+from server.local import LocalPostgres, LocalValkey, running_postgres, running_valkey
 
 # structlog's own way to show an error, with every local variable in a box, takes seconds of a test's event loop.
 structlog.configure(

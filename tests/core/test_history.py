@@ -15,7 +15,7 @@ from core import history as history_module
 from core.errors import HistoryUnavailable
 from core.history import History, HistoryPage, PricesRefused, open_history
 from core.prices import Price, from_unix_ms
-from server.local_services import LocalPostgres
+from server.local import LocalPostgres
 
 Sql = Callable[[str, str], list[asyncpg.Record]]
 

@@ -12,7 +12,7 @@ import trio
 from alembic import command
 
 from core.migrate import MigrationError, alembic_config, upgrade
-from server.local_services import LocalPostgres
+from server.local import LocalPostgres
 
 Sql = Callable[[str, str], list[Any]]
 

@@ -21,7 +21,7 @@ from core.keys import OUTBOX, OUTBOX_REFUSED
 from core.outbox import OutboxWriter
 from core.outbox_stream import GROUP, Entry
 from core.prices import Price, from_unix_ms, is_sane
-from server.local_services import LocalPostgres, LocalValkey
+from server.local import LocalPostgres, LocalValkey
 
 Sql = Callable[[str, str], list[Any]]
 

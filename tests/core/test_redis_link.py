@@ -11,7 +11,7 @@ import trio
 from core import lua
 from core.errors import RedisUnavailable
 from core.redis_link import RedisLink, RedisRefused
-from server.local_services import LocalValkey
+from server.local import LocalValkey
 
 
 async def test_every_caller_gets_its_own_reply(link: RedisLink) -> None:

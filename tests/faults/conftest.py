@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import pytest
 
 from core import migrate
-from server.local_services import running_postgres, running_valkey
+from server.local import running_postgres, running_valkey
 from tests.faults.servers import Postgres, Servers, Valkey
 
 

@@ -18,7 +18,7 @@ import trio
 from core import keys
 from core.outbox_stream import GROUP, RECLAIM_IDLE_MS
 from core.prices import iso_ms
-from server.local_services import LocalPostgres, LocalValkey
+from server.local import LocalPostgres, LocalValkey
 from tests.faults.history import Row
 
 _ROWS = "SELECT batch_id, coin_id, vs_currency, price, fetched_at FROM prices"

@@ -14,7 +14,7 @@ from monitor.app import MonitorApp
 from monitor.live_table import LiveTable
 from monitor.source import RedisSource
 from monitor.state import Connected, Heard, Lost, Unreadable
-from server.local_services import LocalValkey
+from server.local import LocalValkey
 from tests.monitor.samples import batch, flushed, snapshot
 
 PATIENCE_S = 20

@@ -14,13 +14,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from server.local import postgres_home, processes, service
-from server.local_services import (
+from server.local import (
     LocalPostgres,
     LocalServiceError,
     LocalValkey,
+    postgres_home,
+    processes,
     running_postgres,
     running_valkey,
+    service,
 )
 
 GONE_WITHIN_S = 10
@@ -76,7 +78,7 @@ def leave_running(tmp_path: Path, manager: str) -> int:
     program = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
-        from server.local_services import {manager}
+        from server.local import {manager}
         with {manager}(Path({str(tmp_path)!r})) as server:
             print(server.pid, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
