@@ -24,12 +24,12 @@ from core.settings import Settings
 from server.auth import issue_token
 from server.local import running_postgres, running_valkey
 from server.local.lifetimes import Program, Stop, kept_running, programs
+from server.local.readiness import wait_ready
 from server.local.upstream import upstream
 from simulator import Call
 
 _CRYPTOPULSE = (sys.executable, "-P", "-m", "cryptopulse")
 _READY_WITHIN_S = 30
-_ASK_EVERY_S = 0.05
 _TOKEN_S = 3600
 # A line a request in the terminal would drown the table.
 _QUIET = {"LOG_LEVEL": "warning"}
@@ -107,20 +107,6 @@ def _instance(port: int, environment: Mapping[str, str]) -> Program:
 
 async def _all_ready(urls: Sequence[str], stop: Stop) -> None:
     with trio.move_on_after(_READY_WITHIN_S) as limit:
-        async with httpx.AsyncClient(trust_env=False) as client, trio.open_nursery() as nursery:
-            for url in urls:
-                nursery.start_soon(_ready, client, f"{url}/health/ready")
+        await wait_ready(urls)
     if limit.cancelled_caught:
         await stop.here_because(f"not ready within {_READY_WITHIN_S} s: {' '.join(urls)}")
-
-
-async def _ready(client: httpx.AsyncClient, url: str) -> None:
-    while not await _answers_200(client, url):  # noqa: ASYNC110 - another process: asking is the only way to know
-        await trio.sleep(_ASK_EVERY_S)
-
-
-async def _answers_200(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(url)).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

@@ -1,4 +1,4 @@
-"""Who was charged lately: the one place through which callers are charged, for admissions and for anything else."""
+"""Who was charged lately, for an admission or for anything else, as monitors see it."""
 
 from collections import OrderedDict
 

@@ -57,7 +57,7 @@ class PriceDesk:
         self._draining = False
         self._empty = trio.Event()
         self._inside = 0  # requests being admitted, or waiting
-        self._requests = 0
+        self._requests = self._answered = self._failed = 0
 
     @asynccontextmanager
     async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[Waiter]:
@@ -73,7 +73,10 @@ class PriceDesk:
         self._inside += 1
         try:
             async with self._admitted(coin_id, vs_currency, caller) as waiter:
-                yield waiter
+                try:
+                    yield waiter
+                finally:
+                    self._count(waiter)
         finally:
             self._inside -= 1
             self._tell_if_empty()
@@ -105,8 +108,8 @@ class PriceDesk:
         """What happened so far."""
         return Statistics(
             requests=self._requests,
-            answered=self._windows.answered,
-            failed=self._windows.failed,
+            answered=self._answered,
+            failed=self._failed,
             calls=self._flusher.calls,
             waiting=sum(len(window.waiters) for window in self._windows),
         )
@@ -126,6 +129,12 @@ class PriceDesk:
             batches=[_batch_view(window, now) for window in self._windows],
             callers=self._callers.views(),
         )
+
+    def _count(self, waiter: Waiter) -> None:
+        if waiter.is_answered:
+            self._answered += 1
+        else:
+            self._failed += 1
 
     def _tell_if_empty(self) -> None:
         if self._draining and not self._inside:

@@ -32,6 +32,10 @@ class RedisRefused(RedisUnavailable):
     """Redis answered with an error, such as being out of memory or loading its data."""
 
 
+class _FellSilent(ConnectionLost):
+    """Redis keeps the connection and says nothing."""
+
+
 class _Call:
     """One command on its way, and where its reply goes."""
 
@@ -55,7 +59,8 @@ class RedisLink:
         self._down = trio.Event()
         self._down.set()
         self._tried = trio.Event()
-        self.last_heard_at = float("-inf")  # on trio's clock
+        self.away_since = float("-inf")  # on trio's clock; for one that fell silent, its last word
+        self._last_heard_at = float("-inf")
 
     @property
     def is_up(self) -> bool:
@@ -141,6 +146,7 @@ class RedisLink:
     def _lose(self, reason: ConnectionLost) -> None:
         if self.is_up or not self._tried.is_set():
             _log.warning("redis is away", reason=str(reason))
+            self.away_since = self._last_heard_at if isinstance(reason, _FellSilent) else trio.current_time()
         self._go_down(reason)
 
     def _go_down(self, reason: ConnectionLost) -> None:
@@ -166,13 +172,13 @@ class RedisLink:
         with self._silence:
             while True:
                 replies = await connection.receive()
-                self.last_heard_at = trio.current_time()
+                self._last_heard_at = trio.current_time()
                 for reply in replies:
                     self._settle(reply)
                     if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_WRONG_REDIS):
                         raise ConnectionLost(f"Redis refused: {reply}")
                 self._silence.deadline = trio.current_time() + PATIENCE_S if self._unanswered else float("inf")
-        raise ConnectionLost(f"no answer within {PATIENCE_S} s")
+        raise _FellSilent(f"no answer within {PATIENCE_S} s")
 
     def _settle(self, reply: Any) -> None:
         call = self._unanswered.popleft()

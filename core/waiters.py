@@ -25,6 +25,11 @@ class Waiter:
             self._outcome = outcome
             self._settled.set()
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether its batch came to prices."""
+        return isinstance(self._outcome, Result) and self._outcome.failure is None
+
     async def quote(self) -> Quote:
         """Wait for the batch and return this request's quote.
 

@@ -52,7 +52,6 @@ class Windows:
         self._finish_by = float("inf")
         self._finishing = trio.Event()
         self._finished = trio.Event()
-        self.answered = self.failed = 0  # requests
 
     def __iter__(self) -> Iterator[Window]:
         return iter(list(self._of_batch.values()))
@@ -148,10 +147,6 @@ class Windows:
 
     def settle(self, window: Window, outcome: Result | CryptoPulseError) -> None:
         """Answer everybody who waits in a window."""
-        if isinstance(outcome, Result) and outcome.failure is None:
-            self.answered += len(window.waiters)
-        else:
-            self.failed += len(window.waiters)
         window.settle(outcome)
         self._forget(window)
 
@@ -188,7 +183,7 @@ class Windows:
     async def _stand_by_redis(self) -> None:
         while True:
             await self._link.wait_down()
-            with trio.move_on_at(self._link.last_heard_at + _REDIS_GRACE_S):
+            with trio.move_on_at(self._link.away_since + _REDIS_GRACE_S):
                 await self._link.wait_up()
             if not self._link.is_up:
                 for window in self:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import trio
 
 from core.migrate import MigrationError, upgrade
@@ -21,6 +20,7 @@ from server.local import processes, running_postgres, running_valkey
 from server.local.banner import Banner
 from server.local.lifetimes import Program, Stop, kept_running, programs
 from server.local.ports import reachable_at, taken
+from server.local.readiness import wait_ready
 from server.local.state import Running, StateError, StateFolder
 from server.local.upstream import SIMULATE, upstream
 
@@ -28,7 +28,6 @@ DEFAULT_STATE_FOLDER = Path(".cryptopulse")
 # -P: a folder called `core` where the command is given must not be taken for ours.
 _SERVE = (sys.executable, "-P", "-m", "cryptopulse", "serve")
 _READY_WITHIN_S = 20
-_ASK_EVERY_S = 0.05
 _LEFTOVER_PATIENCE_S = 2.0
 _TOKEN_S = 7 * 86_400
 
@@ -137,9 +136,7 @@ class _Dev:
 
     async def _all_ready(self, urls: Sequence[str]) -> None:
         with trio.move_on_after(_READY_WITHIN_S) as limit:
-            async with httpx.AsyncClient(trust_env=False) as client, trio.open_nursery() as nursery:
-                for url in urls:
-                    nursery.start_soon(_ready, client, f"{url}/health/ready")
+            await wait_ready(urls)
         if limit.cancelled_caught:
             await self.stop.here_because(f"not ready within {_READY_WITHIN_S} s: {' '.join(urls)}")
 
@@ -169,15 +166,3 @@ def _end_leftover(name: str, pid: int) -> None:
 
 def _instance(port: int, environment: Mapping[str, str]) -> Program:
     return Program(f"the server on port {port}", _SERVE, {**environment, "PORT": str(port)})
-
-
-async def _ready(client: httpx.AsyncClient, url: str) -> None:
-    while not await _answers_200(client, url):  # noqa: ASYNC110 - another process: asking is the only way to know
-        await trio.sleep(_ASK_EVERY_S)
-
-
-async def _answers_200(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(url)).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

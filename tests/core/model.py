@@ -210,7 +210,7 @@ class ModelLink(RedisLink):
         self._come_up()
 
     def cut(self) -> None:
-        self.last_heard_at = trio.current_time()
+        self.away_since = trio.current_time()
         self._up = trio.Event()
         self._down.set()
 

@@ -22,6 +22,7 @@ from core.outbox import OutboxWriter
 from core.outbox_stream import GROUP, Entry
 from core.prices import Price, from_unix_ms, is_sane
 from server.local import LocalPostgres, LocalValkey
+from tests.waiting import until
 
 Sql = Callable[[str, str], list[Any]]
 
@@ -391,12 +392,6 @@ async def running(writer: OutboxWriter) -> AsyncIterator[None]:
         await nursery.start(writer.run)
         yield
         nursery.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that tells nobody when it happens; the test's own timeout is the limit."""
-    while not condition():  # noqa: ASYNC110 - a foreign server sets no event of ours
-        await trio.sleep(0.005)
 
 
 async def until_blocked(server: redis.Redis) -> None:
