@@ -32,6 +32,9 @@ _REMEMBER_S = 2.0
 # For what a flush does beside its call.
 _LAST_FLUSHES_S = 1.0
 
+# Of a batch: what it came to, or how many requests it holds.
+Heard = Result | int
+
 _log = structlog.get_logger()
 
 
@@ -45,9 +48,7 @@ class Windows:
         self._flusher = flusher
         self._of_batch: dict[str, Window] = {}
         self._of_coin: dict[str, set[Window]] = {}
-        self._recent: OrderedDict[str, tuple[float, Result | int]] = (
-            OrderedDict()
-        )  # {batch_id: heard at, result or size}
+        self._recent: OrderedDict[str, tuple[float, Heard]] = OrderedDict()  # {batch_id: heard at, what}
         self._draining = False
         self._finish_by = float("inf")
         self._finishing = trio.Event()
@@ -173,7 +174,7 @@ class Windows:
         if not siblings:
             self._of_coin.pop(window.coin_id, None)
 
-    def _remember(self, batch_id: str, heard: Result | int) -> None:
+    def _remember(self, batch_id: str, heard: Heard) -> None:
         now = trio.current_time()
         self._recent[batch_id] = (now, heard)
         self._recent.move_to_end(batch_id)
