@@ -24,6 +24,7 @@ _WRONG_REDIS = ("READONLY", "MASTERDOWN", "LOADING")
 
 # An idle connection is asked for a sign of life this often, so that a hung Redis is noticed by those who only wait.
 _QUIET_S = 0.5
+_SECOND_LOOK_S = 0.1
 
 _log = structlog.get_logger()
 
@@ -169,16 +170,27 @@ class RedisLink:
             await connection.send(b"".join(pipeline))
 
     async def _receive(self, connection: RedisConnection) -> None:
-        with self._silence:
-            while True:
-                replies = await connection.receive()
-                self._last_heard_at = trio.current_time()
-                for reply in replies:
-                    self._settle(reply)
-                    if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_WRONG_REDIS):
-                        raise ConnectionLost(f"Redis refused: {reply}")
-                self._silence.deadline = trio.current_time() + PATIENCE_S if self._unanswered else float("inf")
-        raise _FellSilent(f"no answer within {PATIENCE_S} s")
+        while True:
+            with trio.CancelScope() as self._silence:
+                self._await_replies()
+                while True:
+                    self._take(await connection.receive())
+            # Perhaps it was this process that stood still: then what Redis said meanwhile is there to be read.
+            with trio.move_on_after(_SECOND_LOOK_S) as second_look:
+                self._take(await connection.receive())
+            if second_look.cancelled_caught:
+                raise _FellSilent(f"no answer within {PATIENCE_S} s")
+
+    def _take(self, replies: list[Any]) -> None:
+        self._last_heard_at = trio.current_time()
+        for reply in replies:
+            self._settle(reply)
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_WRONG_REDIS):
+                raise ConnectionLost(f"Redis refused: {reply}")
+        self._await_replies()
+
+    def _await_replies(self) -> None:
+        self._silence.deadline = trio.current_time() + PATIENCE_S if self._unanswered else float("inf")
 
     def _settle(self, reply: Any) -> None:
         call = self._unanswered.popleft()

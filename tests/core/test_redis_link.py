@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 
 import pytest
 import redis
@@ -114,3 +115,18 @@ async def test_a_redis_that_became_a_replica_is_left_until_there_is_a_primary(li
 
     await link.wait_up()
     assert await link.call("SET", "a", "b") == b"OK"
+
+
+async def test_a_process_that_stood_still_does_not_take_redis_for_lost(link: RedisLink) -> None:
+    replies: list[object] = []
+
+    async def wait_for_redis() -> None:
+        replies.append(await link.call("BLPOP", "nothing", "0.2"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_redis)
+        await trio.testing.wait_all_tasks_blocked()
+        time.sleep(1.5)  # noqa: ASYNC251 - the whole process stands still, for longer than Redis may be silent
+
+    assert replies == [None]
+    assert link.is_up
