@@ -105,10 +105,9 @@ class Windows:
 
     def hear_full(self, batch_id: str, size: int) -> None:
         """A batch is full."""
+        self._remember(batch_id, size)
         if window := self._of_batch.get(batch_id):
             window.grow(size)
-        else:
-            self._remember(batch_id, size)
 
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled, here or elsewhere."""

@@ -13,6 +13,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -22,6 +23,8 @@ from core.settings import Settings
 
 # Beyond the last deadline of an admitted request, for its answer to get out.
 _GRACE_S = 0.5
+# For what is under way when nobody waits for a price any more, such as a page of history.
+_LAST_ANSWERS_S = 3.0
 # For a request's head to come in completely, and between two requests: slow senders do not hold a connection.
 _IDLE_S = 10.0
 _BACKLOG = 1024
@@ -85,7 +88,7 @@ async def serving(
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
         nursery.start_soon(_end_when, draining, connections.cancel_scope, _grace_s(settings))
-        nursery.start_soon(_close, draining, wait_empty, accepting, context)
+        nursery.start_soon(_close, draining, wait_empty, accepting, context, connections.cancel_scope)
         yield url
 
 
@@ -109,12 +112,14 @@ async def _close(
     wait_empty: Callable[[], Awaitable[None]],
     accepting: trio.CancelScope,
     context: WorkerContext,
+    connections: trio.CancelScope,
 ) -> None:
-    """When a drain has begun and nobody waits any more, let nobody in and end idle connections."""
+    """When a drain has begun and nobody waits any more, let nobody in and end idle connections, and soon all."""
     await draining.wait()
     await wait_empty()
     accepting.cancel()
     await context.terminated.set()
+    connections.deadline = min(connections.deadline, trio.current_time() + _LAST_ANSWERS_S)
 
 
 async def _end_when(draining: trio.Event, connections: trio.CancelScope, grace_s: float) -> None:
@@ -144,7 +149,23 @@ async def _let_in(
 
 
 class _Connection(TCPServer):
-    """Ends when the client leaves, where Hypercorn's would stay until its keep-alive timer runs out."""
+    """Hypercorn's, with two bounds that it lacks.
+
+    It ends when the client leaves, and not only when the keep-alive timer runs out. And a client that does not read is
+    left after 10 s: Hypercorn shields its sending from every cancel, so one such client could keep the process alive.
+    """
+
+    async def protocol_send(self, event: Event) -> None:
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        try:
+            async with self.send_lock:
+                with trio.fail_after(_IDLE_S):
+                    await self.stream.send_all(event.data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            await trio.aclose_forcefully(self.stream)
+            await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
         await super()._read_data()

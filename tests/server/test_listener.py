@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import socket
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -155,6 +156,44 @@ async def test_beyond_the_most_connections_new_ones_are_closed_until_one_leaves(
                     assert await received(third) == b""
             assert (await answer_when_let_in(url, bearer)).startswith(b"HTTP/1.1 200 ")
             world.draining.set()
+
+
+@asynccontextmanager
+async def connected_without_reading(url: str) -> AsyncIterator[trio.SocketStream]:
+    """A client that asks for more than all buffers on the way hold, and reads nothing of it."""
+    async with connected(url) as stream:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(b"GET /docs-json HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+        yield stream
+
+
+async def send_until_reset(stream: trio.SocketStream) -> None:
+    while True:
+        await stream.send_all(b"GET /docs-json HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+async def test_a_client_that_does_not_read_is_cut(
+    world: World, app: QuartTrio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.listener._IDLE_S", 0.3)
+    with bound_socket("127.0.0.1", 0) as listener:
+        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
+            async with connected_without_reading(url) as stream:
+                with pytest.raises(trio.BrokenResourceError):
+                    await send_until_reset(stream)
+            world.draining.set()
+
+
+async def test_a_client_that_does_not_read_holds_no_end_up(world: World, app: QuartTrio) -> None:
+    with bound_socket("127.0.0.1", 0) as listener, trio.CancelScope() as crash:
+        async with (
+            serving(app, world.settings, listener, world.draining, nobody_waits) as url,
+            connected_without_reading(url) as stream,
+        ):
+            await stream.receive_some(1)
+            crash.cancel()
+            await trio.sleep_forever()
+    assert crash.cancelled_caught
 
 
 def test_an_address_that_is_taken_is_told_in_one_line() -> None:
