@@ -29,7 +29,7 @@ __all__ = ["OutboxWriter", "connect"]
 # Nothing tells when Redis or Postgres is back, so they are asked: soon at first, then without hammering.
 _FIRST_BACK_OFF_S = 0.2
 _LONGEST_BACK_OFF_S = 2.0
-_LEAVE_S = 1.0
+_LEAVE_S = 0.3
 
 _LONGEST_CURRENCY = 16  # as the table has it; versions that run side by side may support other currencies
 _LOGGED_CHARACTERS = 300

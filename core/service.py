@@ -31,7 +31,7 @@ from core.watch import Broadcast
 from core.windows import Windows
 
 # For the last words, to Redis and to monitors, when everything else has ended.
-_GOODBYE_S = 0.5
+_GOODBYE_S = 0.3
 
 
 class Core(msgspec.Struct, frozen=True):
