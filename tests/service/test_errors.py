@@ -205,3 +205,39 @@ async def test_no_result_in_time_is_504(
 
     tells(answers[0], 504, "Gateway Timeout")
     assert upstream.calls == []
+
+
+async def test_at_the_outboxs_bound_requests_are_refused_until_there_is_room_again(
+    start_instance: StartInstance, client_for: ClientFor, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.coordinator.OUTBOX_BOUND", 1)
+    ann = await client_for(await start_instance(**QUICK, database_url="postgresql://127.0.0.1:1/none"))
+    assert (await ann.get("/v1/price/bitcoin")).status_code == 200
+
+    refused = await ann.get("/v1/price/bitcoin")
+
+    tells(refused, 503, "Service Unavailable")
+    assert refused.headers["Retry-After"] == "60"
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(keys.OUTBOX)
+    assert (await ann.get("/v1/price/bitcoin")).status_code == 200
+
+
+async def test_beyond_the_requests_that_an_instance_may_hold_they_are_503(
+    start_instance: StartInstance, client_for: ClientFor
+) -> None:
+    ann = await client_for(await start_instance(batch_window_ms=300, max_waiting=2))
+    answers: list[httpx.Response] = []
+
+    async def ask() -> None:
+        answers.append(await ann.get("/v1/price/bitcoin"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
+    for answer in answers:
+        if answer.status_code == 503:
+            tells(answer, 503, "Service Unavailable")
+            assert answer.headers["Retry-After"] == "1"
