@@ -138,7 +138,6 @@ class RedisLink:
             raise ConnectionLost(f"no answer within {PATIENCE_S} s") from error
 
     def _come_up(self) -> None:
-        self._silence = trio.CancelScope()
         self._down = trio.Event()
         self._up.set()
         self._tried.set()

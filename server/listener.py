@@ -87,8 +87,8 @@ async def serving(
         let_in = partial(_let_in, connections, settings.max_connections, connect)
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
-        nursery.start_soon(_end_when, draining, connections.cancel_scope, _grace_s(settings))
-        nursery.start_soon(_close, draining, wait_empty, accepting, context, connections.cancel_scope)
+        grace_s = settings.batch_result_timeout_ms / 1000 + _GRACE_S
+        nursery.start_soon(_close, draining, wait_empty, accepting, context, connections.cancel_scope, grace_s)
         yield url
 
 
@@ -113,23 +113,15 @@ async def _close(
     accepting: trio.CancelScope,
     context: WorkerContext,
     connections: trio.CancelScope,
+    grace_s: float,
 ) -> None:
-    """When a drain has begun and nobody waits any more, let nobody in and end idle connections, and soon all."""
+    """When a drain begins, leave connections their time; once nobody waits, let nobody in, and soon end all."""
     await draining.wait()
+    connections.deadline = trio.current_time() + grace_s
     await wait_empty()
     accepting.cancel()
     await context.terminated.set()
     connections.deadline = min(connections.deadline, trio.current_time() + _LAST_ANSWERS_S)
-
-
-async def _end_when(draining: trio.Event, connections: trio.CancelScope, grace_s: float) -> None:
-    """When a drain begins, leave all connections their time."""
-    await draining.wait()
-    connections.deadline = trio.current_time() + grace_s
-
-
-def _grace_s(settings: Settings) -> float:
-    return settings.batch_result_timeout_ms / 1000 + _GRACE_S
 
 
 async def _let_in(
