@@ -9,11 +9,13 @@ assert [call.status for call in simulator.calls] == [503]
 # Who may import whom, top to bottom:
 #
 #   __main__       the command line
-#   simulator      what holds state: configuration, record of calls, limit
+#   simulator      what holds state: configuration, record of calls, minute, month
 #   wire           HTTP/1.1 over trio streams; knows bytes, not prices
 #   control        the endpoints under /__
 #   endpoints      CoinGecko's own endpoints: request -> answer
 #   simple_price   the query language of /simple/price
+#   account        what calls cost, and what is left of the month
+#   refusals       calls turned away: the minute, the month, the plan
 #   config         what can be changed while it runs
 #   failures       what can go wrong with an answer
 #   market         every figure of every coin at an instant

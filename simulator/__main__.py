@@ -27,6 +27,13 @@ from simulator.simulator import Simulator
     help="Calls let in a minute, over all callers; 0 is no limit.",
 )
 @click.option(
+    "--credits-per-month",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Answers given out until a reset, over all callers; 0 is no limit.",
+)
+@click.option(
     "--update-period-s",
     type=click.FloatRange(0, min_open=True),
     default=60,
@@ -34,10 +41,22 @@ from simulator.simulator import Simulator
     help="How often prices move.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which course the prices take.")
-def main(host: str, port: int, latency_ms: float, limit_per_minute: int, update_period_s: float, seed: int) -> None:
+def main(
+    host: str,
+    port: int,
+    latency_ms: float,
+    limit_per_minute: int,
+    credits_per_month: int,
+    update_period_s: float,
+    seed: int,
+) -> None:
     """Serve a CoinGecko of our own until SIGTERM or Ctrl-C."""
     config = SimulatorConfig(
-        seed=seed, update_period_s=update_period_s, latency_ms=latency_ms, limit_per_minute=limit_per_minute
+        seed=seed,
+        update_period_s=update_period_s,
+        latency_ms=latency_ms,
+        limit_per_minute=limit_per_minute,
+        credits_per_month=credits_per_month,
     )
     refused: list[Exception] = []
     try:

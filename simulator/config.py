@@ -23,6 +23,7 @@ class SimulatorConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     update_period_s: Annotated[float, Meta(gt=0)] = 60.0
     latency_ms: Annotated[float, Meta(ge=0)] = 0.0
     limit_per_minute: Count = 0  # over all callers; 0 is no limit
+    credits_per_month: Count = 0  # likewise; they are counted without a limit too
     prices: dict[str, dict[str, str]] = {}
     failures: list[AnyFailure] = []  # the first is in force
 

@@ -9,6 +9,10 @@ from msgspec import Struct
 JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=UTF-8"
 
+# Headers have dashes, query parameters underscores.
+DEMO_KEY_NAMES = ("x-cg-demo-api-key", "x_cg_demo_api_key")
+PRO_KEY_NAMES = ("x-cg-pro-api-key", "x_cg_pro_api_key")
+
 
 class Request(Struct, frozen=True):
     """One HTTP request; header names are in lower case."""
@@ -27,6 +31,11 @@ class Request(Struct, frozen=True):
     def params(self) -> dict[str, str]:
         """The query, decoded; of a repeated name the last counts."""
         return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+
+    def first_of(self, names: tuple[str, ...]) -> str | None:
+        """The first of the names that is a header or a parameter of this request."""
+        given = self.headers | self.params
+        return next((name for name in names if name in given), None)
 
 
 class Ending(Enum):

@@ -55,7 +55,7 @@ async def test_it_says_where_it_listens_and_ends_cleanly_when_told(told: signal.
 
 
 async def test_every_option_reaches_the_configuration() -> None:
-    options = {"latency_ms": 1, "limit_per_minute": 5, "update_period_s": 2.5, "seed": 3}
+    options = {"latency_ms": 1, "limit_per_minute": 5, "credits_per_month": 9, "update_period_s": 2.5, "seed": 3}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     async with running(*arguments) as process:
         url = (await first_line(process)).removeprefix(STARTED).decode().strip()

@@ -49,6 +49,7 @@ async def test_failures_can_be_switched_on_from_outside(client: httpx.AsyncClien
         '{"latency_ms": -1}',
         '{"latency_ms": "5"}',
         '{"update_period_s": 0}',
+        '{"credits_per_month": -1}',
         '{"failures": [{"kind": "no_such_failure"}]}',
         '{"failures": [{"kind": "hang", "calls": 0}]}',
         '{"failures": [{"kind": "hang", "for_ever": true}]}',
@@ -62,6 +63,30 @@ async def test_a_wrong_configuration_is_refused_and_changes_nothing(
     assert answer.status_code == 400
     assert answer.json()["error"]
     assert simulator.config == Simulator().config
+
+
+async def test_the_credits_can_be_read_from_outside(client: httpx.AsyncClient, simulator: Simulator) -> None:
+    simulator.config.credits_per_month = 10_000
+    await client.get(PRICE)
+    assert (await client.get("/__credits")).json() == {"used": 1, "limit": 10_000}
+
+
+async def test_a_month_can_be_begun_late_from_outside(client: httpx.AsyncClient, simulator: Simulator) -> None:
+    await client.post("/__config", json={"credits_per_month": 10_000})
+    answer = await client.post("/__credits", json={"used": 9_999})
+    assert (answer.status_code, answer.json()) == (200, {"used": 9_999, "limit": 10_000})
+    assert [(await client.get(PRICE)).status_code for _ in range(2)] == [200, 429]
+    assert simulator.credits_used == 10_000
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"used": -1}', '{"used": "1"}', '{"used": 1, "limit": 2}'])
+async def test_a_wrong_number_of_credits_is_refused_and_changes_nothing(
+    client: httpx.AsyncClient, simulator: Simulator, body: str
+) -> None:
+    simulator.credits_used = 7
+    answer = await client.post("/__credits", content=body)
+    assert (answer.status_code, [*answer.json()]) == (400, ["error"])
+    assert simulator.credits_used == 7
 
 
 async def test_a_reset_from_outside_is_the_same_reset(client: httpx.AsyncClient, simulator: Simulator) -> None:
@@ -80,6 +105,14 @@ async def test_control_is_neither_recorded_nor_limited_nor_failed(
     answers = [await client.get("/__calls") for _ in range(3)]
     assert [answer.json() for answer in answers] == [[], [], []]
     assert simulator.config.failures == [ServerError(calls=1)]
+
+
+async def test_control_costs_nothing_and_works_when_the_credits_are_used_up(
+    client: httpx.AsyncClient, simulator: Simulator
+) -> None:
+    simulator.config.credits_per_month = simulator.credits_used = 1
+    assert (await client.get("/__calls")).status_code == 200
+    assert (await client.get("/__credits")).json() == {"used": 1, "limit": 1}
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/__config"), ("POST", "/__calls"), ("GET", "/__nothing")])

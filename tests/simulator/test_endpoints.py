@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
+from simulator.coins import COINS
 from simulator.config import SimulatorConfig
 from simulator.currencies import PER_USD
-from simulator.endpoints import respond
+from simulator.endpoints import Situation, respond
 from simulator.messages import Answer, Request
 
 # 20 seconds after a price update.
@@ -21,7 +22,7 @@ PRICES = {
 
 def ask(query: str, **config: object) -> Answer:
     settings = msgspec.convert({"prices": PRICES} | config, SimulatorConfig)
-    return respond(Request("GET", f"/api/v3{query}"), settings, NOW)
+    return respond(Request("GET", f"/api/v3{query}"), Situation(settings, NOW))
 
 
 def prices(query: str) -> str:
@@ -36,6 +37,24 @@ def test_a_ping_is_answered_from_the_moon() -> None:
 
 def test_the_supported_currencies_are_a_plain_list() -> None:
     assert msgspec.json.decode(ask("/simple/supported_vs_currencies").body) == list(PER_USD)
+
+
+def test_the_list_of_coins_is_whole_and_by_id() -> None:
+    coins = msgspec.json.decode(ask("/coins/list").body)
+    assert [coin["id"] for coin in coins] == sorted(COINS)
+    assert {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin"} in coins
+
+
+def test_the_list_of_coins_has_platforms_when_asked() -> None:
+    (bitcoin,) = (
+        coin for coin in msgspec.json.decode(ask("/coins/list?include_platform=true").body) if coin["id"] == "bitcoin"
+    )
+    assert bitcoin == {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin", "platforms": {}}
+
+
+def test_every_coin_is_active() -> None:
+    assert ask("/coins/list?status=active&include_platform=false").body == ask("/coins/list").body
+    assert ask("/coins/list?status=inactive").body == b"[]"
 
 
 def test_prices_are_keyed_by_coin_and_currency_in_the_order_asked() -> None:
@@ -118,7 +137,7 @@ def test_a_missing_parameter_is_named(query: str, missing: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/v3/nothing"), ("GET", "/"), ("POST", "/api/v3/ping")])
 def test_other_paths_and_methods_are_not_found(method: str, path: str) -> None:
-    answer = respond(Request(method, path), SimulatorConfig(), NOW)
+    answer = respond(Request(method, path), Situation(SimulatorConfig(), NOW))
     assert answer.status == 404
     assert msgspec.json.decode(answer.body)["error"].startswith("Incorrect path.")
 

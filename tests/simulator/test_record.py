@@ -24,6 +24,15 @@ async def test_refused_and_unknown_calls_are_written_down_too(simulator: Simulat
     assert [call.status for call in simulator.calls] == [404, 429]
 
 
+@pytest.mark.parametrize(("path", "status"), [("/api/v3/coins/list", 200), ("/api/v3/key", 401)])
+async def test_calls_for_other_things_than_prices_are_written_down_too(
+    simulator: Simulator, client: httpx.AsyncClient, path: str, status: int
+) -> None:
+    await client.get(path)
+    (call,) = simulator.calls
+    assert (call.path, call.status, call.ids, call.vs_currencies) == (path, status, (), ())
+
+
 @pytest.mark.parametrize("name", ["x-cg-demo-api-key", "x-cg-pro-api-key"])
 async def test_of_a_key_in_a_header_only_the_name_is_kept(
     simulator: Simulator, client: httpx.AsyncClient, name: str
@@ -50,10 +59,10 @@ async def test_a_call_over_the_limit_is_told_how_long_to_wait(simulator: Simulat
     assert answers[2].json()["status"]["error_code"] == 429
 
 
-async def test_a_reset_forgets_calls_failures_lies_and_the_minute(
+async def test_a_reset_forgets_calls_failures_lies_the_minute_and_the_month(
     simulator: Simulator, client: httpx.AsyncClient
 ) -> None:
-    simulator.config.limit_per_minute = 1
+    simulator.config.limit_per_minute = simulator.config.credits_per_month = 1
     simulator.config.prices = {"bitcoin": {"usd": "1"}}
     await client.get(PRICE)
     simulator.reset()
