@@ -6,17 +6,16 @@ Waiting counts from the time in the trace, so a sender that falls behind makes t
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 
-import httpx
 import msgspec
 import trio
 
+from benchmarks.connections import Connections
 from benchmarks.trace import Arrival
 
 # Longer than the 8 s after which the service itself gives up on a request.
 _PATIENCE_S = 12.0
-# httpx would let 100 requests out at a time, which closes the loop.
-_NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,29 +32,26 @@ class Outcome(msgspec.Struct, frozen=True):
 async def replay(trace: Sequence[Arrival], urls: Sequence[str], tokens: Sequence[str]) -> list[Outcome]:
     """Send the trace, instances and users taking turns; outcomes in the order in which they came."""
     outcomes: list[Outcome] = []
-    async with (
-        httpx.AsyncClient(limits=_NO_LIMITS, timeout=_PATIENCE_S, trust_env=False) as client,
-        trio.open_nursery() as nursery,
-    ):
-        began_at = trio.current_time()
+    with closing(Connections()) as connections:
+        async with trio.open_nursery() as nursery:
+            began_at = trio.current_time()
 
-        async def ask(arrival: Arrival, url: str, token: str) -> None:
-            late_ms = _ms_since(began_at + arrival.at_s)
-            status = await _status(client, f"{url}/v1/price/{arrival.coin_id}", token)
-            wait_ms = _ms_since(began_at + arrival.at_s)
-            outcomes.append(Outcome(arrival.at_s, arrival.coin_id, url, status, wait_ms, late_ms))
+            async def ask(arrival: Arrival, url: str, token: str) -> None:
+                late_ms = _ms_since(began_at + arrival.at_s)
+                status = await _status(connections, url, arrival.coin_id, token)
+                wait_ms = _ms_since(began_at + arrival.at_s)
+                outcomes.append(Outcome(arrival.at_s, arrival.coin_id, url, status, wait_ms, late_ms))
 
-        for number, arrival in enumerate(trace):
-            await trio.sleep_until(began_at + arrival.at_s)
-            nursery.start_soon(ask, arrival, urls[number % len(urls)], tokens[number % len(tokens)])
+            for number, arrival in enumerate(trace):
+                await trio.sleep_until(began_at + arrival.at_s)
+                nursery.start_soon(ask, arrival, urls[number % len(urls)], tokens[number % len(tokens)])
     return outcomes
 
 
-async def _status(client: httpx.AsyncClient, url: str, token: str) -> int | None:
-    try:
-        return (await client.get(url, headers={"Authorization": f"Bearer {token}"})).status_code
-    except httpx.TransportError:
-        return None
+async def _status(connections: Connections, url: str, coin_id: str, token: str) -> int | None:
+    with trio.move_on_after(_PATIENCE_S):
+        return await connections.get(url, f"/v1/price/{coin_id}", {"Authorization": f"Bearer {token}"})
+    return None
 
 
 def _ms_since(instant: float) -> float:

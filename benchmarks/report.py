@@ -1,23 +1,24 @@
-"""What a replay came to, as figures and as a table; pure.
+"""A benchmark that ran, as a text with a table; pure.
 
-print(table([summarize("batching off", off, calls), summarize("batching on", on, calls)]))
+print(table([summarize("off", outcomes, calls), summarize("ride-along", other_outcomes, other_calls)]))
 """
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from textwrap import fill
 
 import msgspec
 
+from benchmarks.figures import Summary, Waits
 from benchmarks.machine import Machine
 from benchmarks.replay import Outcome
 from benchmarks.trace import Traffic
+from benchmarks.variants import Variant
 from core.settings import Settings
 
-_OK = 200
 _LABEL_WIDTH = 24
 _COLUMN_WIDTH = 16
+_TEXT_WIDTH = 110
 _NONE = "-"
 
 
@@ -26,34 +27,11 @@ def shipped(setting: str) -> int:
     return int(Settings.model_fields[setting].default)
 
 
-class Waits(msgspec.Struct, frozen=True):
-    """How long those who were answered had waited, in milliseconds."""
-
-    p50: float
-    p95: float
-    p99: float
-    max: float
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """The figures of one variant."""
-
-    variant: str
-    requests: int
-    answered: int  # with 200
-    other: dict[str, int]  # {status, or "no answer": requests}
-    calls: int  # that the upstream got
-    requests_per_call: float | None  # None: no call was made
-    reduction: float | None  # the share of calls saved; None: nothing was answered
-    wait_ms: Waits | None
-    late_ms: float  # how far the sender was behind the trace at worst
-
-
 class Run(msgspec.Struct, frozen=True):
-    """One variant: its figures, what was set for it, and the requests that the figures are made from."""
+    """One variant, its figures, and the requests that they are made from."""
 
+    variant: Variant
     summary: Summary
-    settings: Mapping[str, str]
     outcomes: Sequence[Outcome]
 
 
@@ -63,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     traffic: Traffic
     latency_ms: float
     instances: int
+    limit_per_minute: int | None  # of the upstream
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -71,31 +50,9 @@ class Report(msgspec.Struct, frozen=True):
     began_at: datetime
     options: Options
     users: int
+    optimum: int  # the fewest calls that could answer all requests within the window
     machine: Machine
     runs: Sequence[Run]
-
-
-def summarize(variant: str, outcomes: Sequence[Outcome], calls: int) -> Summary:
-    """Count what became of the requests, and what it cost in upstream calls."""
-    waits = sorted(outcome.wait_ms for outcome in outcomes if outcome.status == _OK)
-    answered = len(waits)
-    other = Counter(str(outcome.status or "no answer") for outcome in outcomes if outcome.status != _OK)
-    return Summary(
-        variant=variant,
-        requests=len(outcomes),
-        answered=answered,
-        other=dict(other),
-        calls=calls,
-        requests_per_call=answered / calls if calls else None,
-        reduction=1 - calls / answered if answered else None,
-        wait_ms=Waits(*(percentile(waits, share) for share in (0.5, 0.95, 0.99, 1))) if waits else None,
-        late_ms=max((outcome.late_ms for outcome in outcomes), default=0.0),
-    )
-
-
-def percentile(ascending: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed (nearest rank)."""
-    return ascending[max(0, math.ceil(share * len(ascending)) - 1)]
 
 
 def table(summaries: Sequence[Summary]) -> str:
@@ -106,6 +63,8 @@ def table(summaries: Sequence[Summary]) -> str:
         _row("answered 200", [str(summary.answered) for summary in summaries]),
         _row("other statuses", [_other(summary.other) for summary in summaries]),
         _row("upstream calls", [str(summary.calls) for summary in summaries]),
+        _row("refused with 429", [str(summary.calls_refused) for summary in summaries]),
+        _row("calls in 60 s at most", [str(summary.calls_in_a_minute) for summary in summaries]),
         _row("requests per call", [_figure(summary.requests_per_call, ".2f") for summary in summaries]),
         _row("reduction", [_figure(summary.reduction, ".1%") for summary in summaries]),
     ]
@@ -130,27 +89,42 @@ def _figure(value: float | None, form: str) -> str:
 
 def described(report: Report) -> str:
     """What ran, the table, how to read it, and on which machine."""
-    parts = [_what_ran(report), table([run.summary for run in report.runs]), _HOW_TO_READ, _on_what(report.machine)]
-    return "\n\n".join(parts)
+    figures = table([run.summary for run in report.runs])
+    variants = [run.variant for run in report.runs]
+    return "\n\n".join([_what_ran(report), figures, _how_to_read(variants), _on_what(report.machine)])
 
 
 def _what_ran(report: Report) -> str:
     options, traffic = report.options, report.options.traffic
     requests = f"{traffic.rate:g} requests/s for {traffic.seconds:g} s (Poisson)"
     coins = f"{traffic.coins} coins (Zipf, exponent {traffic.skew:g})"
-    service = f"{options.instances} instances, upstream latency {options.latency_ms:g} ms"
+    limit = f"{options.limit_per_minute} calls a minute" if options.limit_per_minute else "no limit"
+    service = f"{options.instances} instances; upstream latency {options.latency_ms:g} ms, {limit}"
+    window_s = shipped("batch_window_ms") / 1000
     return f"""\
 {requests}, {coins}, seed {traffic.seed}, {report.users} users.
-{service}. The same requests at the same times for both:"""
+{service}.
+The same requests at the same times for all. Whoever knew them all beforehand would need {report.optimum} calls to
+answer each within {window_s:g} s."""
 
 
-_HOW_TO_READ = f"""\
-on:         BATCH_THRESHOLD={shipped("batch_threshold")} and BATCH_WINDOW_MS={shipped("batch_window_ms")}, as shipped.
-off:        BATCH_THRESHOLD=1: every request is a full batch of its own. Requests that arrive while a call for
-            their coin is under way still share the next one.
-calls:      those in the simulator's record.
-reduction:  1 - upstream calls / answered.
-wait:       of the requests answered 200, from their time in the trace."""
+def _how_to_read(variants: Sequence[Variant]) -> str:
+    as_shipped = f"BATCH_THRESHOLD={shipped('batch_threshold')}, BATCH_WINDOW_MS={shipped('batch_window_ms')}"
+    terms = {variant.name: f"{_set(variant)}: {variant.meaning}" for variant in variants} | {
+        "as shipped": f"{as_shipped}, and a call takes along what is open.",
+        "calls": "those in the simulator's record, refused ones too.",
+        "reduction": "1 - upstream calls / answered.",
+        "wait": "of the requests answered 200, from their time in the trace.",
+    }
+    return "\n".join(_explained(term, text) for term, text in terms.items())
+
+
+def _set(variant: Variant) -> str:
+    return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or "as shipped"
+
+
+def _explained(term: str, text: str) -> str:
+    return fill(text, _TEXT_WIDTH, initial_indent=f"{term + ':':<12}", subsequent_indent=" " * 12)
 
 
 def _on_what(machine: Machine) -> str:

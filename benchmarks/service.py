@@ -1,6 +1,6 @@
 """The real service, all of it, for as long as a block: Valkey, Postgres, the simulator, instances, each a process.
 
-    async with running_service(folder, instances=2, latency_ms=100, settings={}, stop=stop) as service:
+    async with running_service(folder, instances=2, simulator={"latency_ms": 100}, settings={}, stop=stop) as service:
         await replay(trace, service.urls, service.tokens(40))
         await service.upstream_calls()
 
@@ -56,9 +56,12 @@ class Service(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def running_service(
-    folder: Path, *, instances: int, latency_ms: float, settings: Mapping[str, str], stop: Stop
+    folder: Path, *, instances: int, simulator: Mapping[str, object], settings: Mapping[str, str], stop: Stop
 ) -> AsyncGenerator[Service]:
-    """Start everything, with settings as shipped but for `settings`; `stop` is told should any of it end by itself."""
+    """Start everything, all as shipped but for `settings` and what the `simulator` is told.
+
+    `stop` is told should any of it end by itself.
+    """
     environment = _environment(settings)
     async with (
         kept_running(running_valkey(folder / "valkey"), stop) as valkey,
@@ -66,7 +69,7 @@ async def running_service(
         upstream(live=False, environment=environment, stop=stop) as prices,
     ):
         simulator_url = prices.settings["COINGECKO_BASE_URL"]
-        await _slow_down(simulator_url, latency_ms)
+        await _configure(simulator_url, simulator)
         environment |= {"REDIS_URL": valkey.url, "DATABASE_URL": postgres.url, **prices.settings}
         await _migrate(environment, stop)
         ports = _free_ports(instances)
@@ -83,9 +86,9 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in theirs} | made_up | _QUIET | dict(settings)
 
 
-async def _slow_down(simulator_url: str, latency_ms: float) -> None:
+async def _configure(simulator_url: str, config: Mapping[str, object]) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        (await client.post(f"{simulator_url}/__config", json={"latency_ms": latency_ms})).raise_for_status()
+        (await client.post(f"{simulator_url}/__config", json=config)).raise_for_status()
 
 
 async def _migrate(environment: Mapping[str, str], stop: Stop) -> None:

@@ -7,6 +7,7 @@ the coins follow Zipf's law, the n-th largest being asked for 1/n**skew times as
 """
 
 import random
+from collections.abc import Sequence
 from itertools import accumulate
 
 import msgspec
@@ -15,6 +16,11 @@ from simulator.coins import COINS
 
 # Largest first; every one has a price in usd.
 KNOWN_COINS = tuple(coin.id for coin in COINS.values() if coin.is_listed_in("usd"))
+
+
+def coin_ids(count: int) -> Sequence[str]:
+    """So many coins, largest first; where the simulator knows no more of them, made-up ones."""
+    return [*KNOWN_COINS[:count], *(f"made-up-{number}" for number in range(len(KNOWN_COINS) + 1, count + 1))]
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +43,7 @@ class Arrival(msgspec.Struct, frozen=True):
 def make_trace(traffic: Traffic) -> list[Arrival]:
     """The requests in the order in which they come; pure: the same traffic makes the same trace."""
     chance = random.Random(traffic.seed)
-    coins = KNOWN_COINS[: traffic.coins]
+    coins = coin_ids(traffic.coins)
     weights = list(accumulate(1 / rank**traffic.skew for rank in range(1, len(coins) + 1)))
     trace: list[Arrival] = []
     at_s = chance.expovariate(traffic.rate)

@@ -3,17 +3,23 @@
 The layers, from the front door down; imports point only downwards:
 
     service                    the whole core, opened and closed in order
-    price_desk                 admit(coin): charge, join, wait, answer
-    windows                    one for each batch that somebody waits for here, in one nursery
-    window, flusher            one batch's life here: wait until full or due > claim > fetch > complete
-    waiters, result_feed       requests parked on this instance; pub/sub that wakes them
+    price_desk                 admit(coins): charge, join, wait, answer
+    windows                    one for each batch that somebody waits for here, in one nursery; alone settles them
+    rounds, window             the one task that claims, for all windows; one batch's life here, until full or due
+    coin_list                  the list of all coins, asked for rarely
+    flusher, ledger, pace      claimed batches: fetch > complete; the month's calls: their count, where they will end
     callers                    charges; what monitors see of them
-    coordinator                the Lua scripts as methods; no decisions
-    redis_link                 the one owner of the hot Redis connection; lua: the scripts
-    coingecko                  the only one that knows CoinGecko; coingecko_answer: what its answers say
-    outbox, outbox_stream      prices on their way to Postgres
-    history, migrate           the only ones that know Postgres, beside the migrations
+    waiters, result_feed       requests parked on this instance; pub/sub that wakes them
     watch                      what instances tell monitors, while one is watching
-    batches, events            states, outcomes and the flush policy; what happens, as frozen structs
+    coingecko, coingecko_http  the only ones that know CoinGecko, with the two below: what to ask; how to ask it
+    outbox, outbox_stream      prices on their way to Postgres
+    coordinator                the Lua scripts as methods; no decisions
+    history, migrate           the only ones that know Postgres, beside the migrations
+    coingecko_answer           what CoinGecko's answers say; coingecko_headers: what their headers say of time
+    admissions, completions    what scripts take and answer; standings: how batches stand, permits: the budget's
+    redis_link                 the one owner of the hot Redis connection; redis_connection, lua: its words, the scripts
+    flush_policy               when to call, and for which coins: a pure function
+    freshness, limits, month   how old a price may be; what a rate limit says; the months that calls are counted by
+    batches, events            states and outcomes; what happens, as frozen structs
     keys, settings, prices, errors     values
 """

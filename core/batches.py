@@ -1,4 +1,4 @@
-"""What a batch can be, what it can come to, and when it is time to flush it.
+"""What a batch can be, and what it can come to.
 
     open ──claim──▶ claimed ──complete──▶ answered | failed
                       │  ▲
@@ -17,6 +17,8 @@ from core.prices import Price
 
 State = Literal["open", "claimed", "answered", "failed"]
 Trigger = Literal["threshold", "window", "ride-along", "takeover", "drain"]
+# How a request was served: `fresh` is without a flush, by a price that was at hand.
+Served = Trigger | Literal["fresh"]
 FailureKind = Literal["unknown_coin", "upstream_limited", "upstream_failed"]
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -25,6 +27,13 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "answered": frozenset(),
     "failed": frozenset(),
 }
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A coin that a request wants priced, and in which currencies."""
+
+    coin_id: str
+    vs_currencies: tuple[str, ...]
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,6 +70,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int  # requests admitted, over all instances
     fetched_at_ms: int  # unix time of the claim, just before the call, by Redis' clock
     upstream_ms: float  # how long the call took
+    fresh_for_s: int = 0  # how long CoinGecko says that the prices may be kept
     prices: dict[str, Decimal | None] = {}  # {vs_currency: price, None where the upstream's value was no price}
     failure: Failure | None = None
 
@@ -85,34 +95,13 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
         ]
 
 
-class View(msgspec.Struct):
-    """What this instance knows of a batch that has waiters here; times on trio's clock, in seconds."""
-
-    due_at: float
-    size: int
-    claimed: bool = False  # by another instance
-    held_until: float = float("-inf")  # the end of another's lease on this batch or on the coin's one before it
-    draining: bool = False
-
-
-def next_step(view: View, now: float, threshold: int) -> Trigger | float:
-    """The flush policy: why to flush the batch now, or when to look at it again if nothing happens before."""
-    if now < view.held_until:
-        return view.held_until
-    if view.claimed:
-        return "takeover"
-    if view.size >= threshold:
-        return "threshold"
-    if now >= view.due_at:
-        return "window"
-    return "drain" if view.draining else view.due_at
-
-
 class Quote(msgspec.Struct, frozen=True):
     """The answer to one price request, and how it came about."""
 
     price: Price
     size: int
-    trigger: Trigger
+    trigger: Served
     batch_ms: float  # from admission to the answer
     upstream_ms: float
+    age_s: int = 0  # since the price was fetched
+    fresh_for_s: int = 0  # how long it may be taken for the current one

@@ -1,37 +1,46 @@
-"""CoinGecko: with core/coingecko_answer.py the only code that knows it.
+"""CoinGecko: with its helpers, core/coingecko_*.py, the only code that knows it.
 
     async with open_coingecko(settings) as coingecko:
-        prices = await coingecko.fetch({"bitcoin", "ethereum"}, {"usd", "eur"})
-        prices["bitcoin"]["usd"]        # Decimal("67210.45")
+        fetched = await coingecko.fetch({"bitcoin", "ethereum"}, {"usd", "eur"})
+        fetched.prices["bitcoin"]["usd"]        # Decimal("67210.45")
 
 What is known of its answers was collected from its own documents and from what others saw on the wire; the simulator
 answers like that.
 """
 
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from math import inf
 from urllib.parse import urlencode
 
 import httpx
-import trio
+import msgspec
 
-from core.coingecko_answer import TOO_MANY_REQUESTS, Answer, Prices, UpstreamTrouble, prices_in
-from core.errors import UpstreamFailed
+from core.coingecko_answer import Answer, Prices, coin_list_in, prices_in, usage_in
+from core.coingecko_headers import fresh_for_s
+from core.coingecko_http import Line, PermitLapsed
 from core.settings import Settings
+
+__all__ = ["COIN_LIST_S", "CoinGecko", "Fetched", "PermitLapsed", "open_coingecko"]
 
 # Its name tells the paid plan's host; every other one is treated like the free plan's.
 _PRO_HOST = "pro-api.coingecko.com"
 
 # 500 coins in all currencies are half of it.
 _LARGEST_BODY_BYTES = 1_048_576
-# Of a refusal the head says enough; the body is read only if it comes at once.
-_REFUSAL_BODY_S = 0.25
+# The list of all coins has some 2 MB, and is asked for so rarely that it may take its time.
+_LARGEST_COIN_LIST_BYTES = 16_777_216
+COIN_LIST_S = 10.0
 
 # Longer than a window, so that one flush finds the connection of the last.
 _LIMITS = httpx.Limits(keepalive_expiry=30)
 
-# httpx lets some errors through as they are: addresses that cannot be encoded, sockets, certificates.
-_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+
+class Fetched(msgspec.Struct, frozen=True):
+    """Prices, and for how many seconds CoinGecko says that they may be kept."""
+
+    prices: Prices
+    fresh_for_s: int
 
 
 @asynccontextmanager
@@ -39,7 +48,7 @@ async def open_coingecko(settings: Settings) -> AsyncIterator["CoinGecko"]:
     """Open a client of the CoinGecko that the settings name; it connects when first asked."""
     async with httpx.AsyncClient(
         headers=_headers(settings),
-        timeout=None,  # noqa: S113 - one deadline for the whole call, by fetch
+        timeout=None,  # noqa: S113 - one deadline for the whole call
         follow_redirects=False,
         trust_env=False,
         limits=_LIMITS,
@@ -48,77 +57,74 @@ async def open_coingecko(settings: Settings) -> AsyncIterator["CoinGecko"]:
 
 
 class CoinGecko:
-    """Answers what coins cost; any number of tasks may ask at a time."""
+    """Answers what coins cost; any number of tasks may ask at a time.
+
+    Each method is one upstream call. It leaves until `start_by` on trio's clock, or not at all: then PermitLapsed.
+    Within its time, which is the upstream timeout where nothing else is said, it raises UpstreamLimited when CoinGecko
+    says 429, and UpstreamFailed for whatever else goes wrong. Their cause tells the operator more; `billed` says
+    whether the call may have cost a credit.
+    """
 
     def __init__(self, client: httpx.AsyncClient, settings: Settings) -> None:
-        self._client = client
-        self._url = f"{settings.coingecko_base_url.rstrip('/')}/api/v3/simple/price"
+        self._line = Line(client)
+        self._api = f"{settings.coingecko_base_url.rstrip('/')}/api/v3"
         self._timeout_s = settings.upstream_timeout_ms / 1000
+        self._tells_usage = _is_pro(settings)
 
-    async def fetch(self, coin_ids: Collection[str], vs_currencies: Collection[str]) -> Prices:
-        """Ask for all these coins in all these currencies, in one call.
+    @property
+    def tells_usage(self) -> bool:
+        """Whether `usage` may be asked; the free plan refuses it."""
+        return self._tells_usage
+
+    async def fetch(
+        self, coin_ids: Collection[str], vs_currencies: Collection[str], *, start_by: float = inf
+    ) -> Fetched:
+        """Ask for all these coins in all these currencies.
 
         A coin that CoinGecko does not know is absent, and so is a currency that it does not list for a coin; a
-        value that cannot be a price is None. Within the upstream timeout it raises UpstreamLimited when CoinGecko
-        says 429, and UpstreamFailed for whatever else goes wrong; their cause tells the operator more.
+        value that cannot be a price is None.
         """
-        return prices_in(await self._get(self._url_for(coin_ids, vs_currencies)), coin_ids, vs_currencies)
+        answer = await self._get(_price_path(coin_ids, vs_currencies), start_by)
+        return Fetched(prices_in(answer, coin_ids, vs_currencies), fresh_for_s(answer.headers))
 
-    def _url_for(self, coin_ids: Collection[str], vs_currencies: Collection[str]) -> str:
-        # Sorted, since the same question under the same URL may be answered by CoinGecko's cache, free of charge.
-        query = {
-            "ids": ",".join(sorted(coin_ids)),
-            "vs_currencies": ",".join(sorted(vs_currencies)),
-            "precision": "full",
-        }
-        return f"{self._url}?{urlencode(query, safe=',')}"
+    async def coin_list(self, *, start_by: float = inf) -> bytes:
+        """Ask for the list of all coins: a JSON array of objects with `id`, `symbol` and `name`; within 10 s."""
+        answer = await self._line.get(
+            self._api + "/coins/list",
+            start_by=start_by,
+            timeout_s=COIN_LIST_S,
+            largest_bytes=_LARGEST_COIN_LIST_BYTES,
+        )
+        return coin_list_in(answer)
 
-    async def _get(self, url: str) -> Answer:
-        """One GET, or raise UpstreamFailed: the one place that knows how httpx fails."""
-        try:
-            with trio.fail_after(self._timeout_s):
-                async with self._client.stream("GET", url) as response:
-                    return await _read(response)
-        except trio.TooSlowError as error:
-            reason = UpstreamTrouble(f"no whole answer within {self._timeout_s} s")
-            reason.__cause__ = error
-            raise UpstreamFailed("CoinGecko did not answer in time. Try again shortly.") from reason
-        except (*_FOREIGN, UpstreamTrouble) as error:
-            reason = UpstreamTrouble(repr(error))
-            reason.__cause__ = error
-            raise UpstreamFailed("CoinGecko could not be asked. Try again shortly.") from reason
+    async def usage(self, *, start_by: float = inf) -> int:
+        """Ask how many calls of this month CoinGecko has counted, if it `tells_usage`."""
+        return usage_in(await self._get("/key", start_by))
+
+    async def _get(self, path: str, start_by: float) -> Answer:
+        return await self._line.get(
+            self._api + path, start_by=start_by, timeout_s=self._timeout_s, largest_bytes=_LARGEST_BODY_BYTES
+        )
+
+
+def _price_path(coin_ids: Collection[str], vs_currencies: Collection[str]) -> str:
+    # Sorted, since the same question under the same URL may be answered by CoinGecko's cache, free of charge.
+    query = {
+        "ids": ",".join(sorted(coin_ids)),
+        "vs_currencies": ",".join(sorted(vs_currencies)),
+        "precision": "full",
+    }
+    return f"/simple/price?{urlencode(query, safe=',')}"
+
+
+def _is_pro(settings: Settings) -> bool:
+    return httpx.URL(settings.coingecko_base_url).host == _PRO_HOST
 
 
 def _headers(settings: Settings) -> dict[str, str]:
     # Compressed, a small answer could become a huge one.
     headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "cryptopulse"}
     if settings.coingecko_api_key is not None:
-        plan = "pro" if httpx.URL(settings.coingecko_base_url).host == _PRO_HOST else "demo"
+        plan = "pro" if _is_pro(settings) else "demo"
         headers[f"x-cg-{plan}-api-key"] = settings.coingecko_api_key.get_secret_value()
     return headers
-
-
-async def _read(response: httpx.Response) -> Answer:
-    body = b""
-    if response.status_code == TOO_MANY_REQUESTS:
-        with trio.move_on_after(_REFUSAL_BODY_S), suppress(*_FOREIGN, UpstreamTrouble):
-            body = await _body(response)
-    else:
-        body = await _body(response)
-    return Answer(response.status_code, response.headers, body)
-
-
-async def _body(response: httpx.Response) -> bytes:
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise UpstreamTrouble(f"HTTP {response.status_code} with content-encoding {encoding[:40]!r}, not asked for")
-    body = bytearray()
-    with trio.CancelScope() as reading:
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > _LARGEST_BODY_BYTES:
-                # Breaking out of the loop would leave httpx's generators, one in the other, to the garbage collector.
-                reading.cancel()
-    if len(body) > _LARGEST_BODY_BYTES:
-        raise UpstreamTrouble(f"HTTP {response.status_code} with more than {_LARGEST_BODY_BYTES} bytes of body")
-    return bytes(body)

@@ -1,33 +1,31 @@
-"""What an answer of CoinGecko's /simple/price says: prices, or what to raise. Pure.
+"""What CoinGecko's answers say: prices, the list of coins, calls of the month, or what to raise. Pure.
 
 prices = prices_in(Answer(200, {}, b'{"bitcoin":{"usd":67210.45}}'), {"bitcoin"}, {"usd"})
 """
 
 import json
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from core.coingecko_headers import LONGEST_WAIT_S, WAIT_S, retry_after_s
 from core.errors import UpstreamFailed, UpstreamLimited
 from core.prices import is_sane
 
 Prices = dict[str, dict[str, Decimal | None]]  # {coin_id: {vs_currency: price, None if it cannot be one}}
 
+OK = 200
 TOO_MANY_REQUESTS = 429
-_OK = 200
 _CREDITS_USED_UP = 10006
 _LIMITED = frozenset({TOO_MANY_REQUESTS, _CREDITS_USED_UP})
 
 # CoinGecko's error objects carry their code in any of these places, under any status, 200 too.
 _CODE_PLACES: tuple[tuple[str, ...], ...] = ((), ("status",), ("error",), ("error", "status"))
-
-# CoinGecko's limit is by the minute, and it was seen to say 7, 60 and 119. What it says is trusted up to an hour.
-_RETRY_AFTER_S = 60
-_LONGEST_RETRY_AFTER_S = 3600
+# They are 300 bytes; to look for one in what is longer would cost as much as reading prices does.
+_LONGEST_ERROR_BYTES = 65_536
 
 
 class UpstreamTrouble(Exception):
@@ -42,52 +40,80 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class _Coin(msgspec.Struct):
+    """An entry of the list of coins, as far as it must be right."""
+
+    id: str
+    symbol: str
+    name: str
+
+
+class _Key(msgspec.Struct):
+    """What CoinGecko tells of an account."""
+
+    current_total_monthly_calls: Annotated[int, msgspec.Meta(ge=0)]
+
+
+_check_coins = msgspec.json.Decoder(list[_Coin]).decode
+_decode_key = msgspec.json.Decoder(_Key).decode
+
+
 def prices_in(answer: Answer, coin_ids: Collection[str], vs_currencies: Collection[str]) -> Prices:
     """The prices of these coins in these currencies, exactly as the JSON text has them.
 
     A coin that CoinGecko does not know is absent, and so is a currency that it does not list for a coin; a value
     that cannot be a price is None. Raises UpstreamLimited or UpstreamFailed.
     """
-    code = _error_code(answer.body)
-    reason = f"HTTP {answer.status}" + (f", CoinGecko error {code}" if code else "")
-    if answer.status == TOO_MANY_REQUESTS or code in _LIMITED:
-        raise _limited(code, retry_after_s(answer.headers)) from UpstreamTrouble(reason)
-    if answer.status != _OK or code:
-        raise UpstreamFailed("CoinGecko refused to answer. Try again shortly.") from UpstreamTrouble(reason)
-    try:
+    with _reading(answer):
         coins = _coins(answer.body, coin_ids)
-    except (ValueError, RecursionError) as error:
-        raise UpstreamFailed("CoinGecko's answer could not be read. Try again shortly.") from error
     return {coin_id: _prices(coins[coin_id], vs_currencies) for coin_id in coin_ids if coin_id in coins}
 
 
-def retry_after_s(headers: Mapping[str, str]) -> int:
-    """Seconds to stay away, from `Retry-After` as seconds or date; 60 where it is absent or senseless."""
-    text = headers.get("retry-after", "")
+def coin_list_in(answer: Answer) -> bytes:
+    """The list of all coins, byte for byte as it came. Raises UpstreamLimited or UpstreamFailed."""
+    with _reading(answer):
+        _check_coins(answer.body)
+    return answer.body
+
+
+def usage_in(answer: Answer) -> int:
+    """How many calls of this month CoinGecko has counted. Raises UpstreamLimited or UpstreamFailed."""
+    with _reading(answer):
+        return _decode_key(answer.body).current_total_monthly_calls
+
+
+@contextmanager
+def _reading(answer: Answer) -> Iterator[None]:
+    """Raise UpstreamLimited or UpstreamFailed if the answer is a refusal, or cannot be read in this block."""
+    billed = answer.status == OK
+    code = _error_code(answer.body)
+    reason = f"HTTP {answer.status}" + (f", CoinGecko error {code}" if code else "")
+    if answer.status == TOO_MANY_REQUESTS or code in _LIMITED:
+        raise _limited(code, answer) from UpstreamTrouble(reason)
+    if answer.status != OK or code:
+        message = "CoinGecko refused to answer. Try again shortly."
+        raise UpstreamFailed(message, billed=billed) from UpstreamTrouble(reason)
     try:
-        wait_s = int(text) if text.isdecimal() else _seconds_until(text, headers.get("date"))
-    except (ValueError, OverflowError):
-        return _RETRY_AFTER_S
-    return max(1, min(wait_s, _LONGEST_RETRY_AFTER_S))
+        yield
+    except (ValueError, RecursionError) as error:
+        raise UpstreamFailed("CoinGecko's answer could not be read. Try again shortly.") from error
 
 
-def _seconds_until(date: str, now: str | None) -> int:
-    # By the clock that wrote the date, if it tells: ours may be wrong.
-    current = parsedate_to_datetime(now) if now else datetime.now(UTC)
-    wait = parsedate_to_datetime(date).replace(tzinfo=UTC) - current.replace(tzinfo=UTC)
-    return int(wait.total_seconds())
-
-
-def _limited(code: int | None, wait_s: int) -> UpstreamLimited:
-    if code == _CREDITS_USED_UP:
+def _limited(code: int | None, answer: Answer) -> UpstreamLimited:
+    used_up = code == _CREDITS_USED_UP
+    # A month's credits do not come back by waiting a minute.
+    wait_s = retry_after_s(answer.headers, LONGEST_WAIT_S if used_up else WAIT_S)
+    if used_up:
         message = "CoinGecko's calls for this month are used up. Prices return when more are granted."
     else:
         message = f"CoinGecko takes no more calls for now. Try again in {wait_s} s."
-    return UpstreamLimited(message, retry_after_s=wait_s)
+    return UpstreamLimited(message, retry_after_s=wait_s, billed=answer.status == OK)
 
 
 def _error_code(body: bytes) -> int | None:
     """The code of CoinGecko's error object, or None if this is none."""
+    if len(body) > _LONGEST_ERROR_BYTES:
+        return None
     try:
         document = _document(body)
     except (ValueError, RecursionError):

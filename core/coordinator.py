@@ -1,19 +1,23 @@
 """The Lua scripts as methods of the same names. Makes no decisions; all raise RedisUnavailable."""
 
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any
 from uuid import uuid4
 
 import msgspec
-import structlog
+import trio
 
 from core import keys, lua
-from core.batches import Result, Trigger
+from core.admissions import Admissions, admission_in
+from core.batches import Result, Trigger, Wanted
+from core.completions import completion_of, report_of
 from core.errors import OutboxFull
+from core.flush_policy import View
+from core.freshness import Freshness
 from core.limits import Charge, OverLimit
+from core.permits import Called, Permit, Unsure, call_in, interval_ms, terms
 from core.redis_link import RedisLink
 from core.settings import Settings
+from core.standings import Claimed, Standing, standing_in
 
 # A flusher that is silent for this long has lost its batches to whoever waits for them.
 LEASE_MS = 1500
@@ -21,73 +25,29 @@ LEASE_MS = 1500
 _KEEP_LONGER_MS = 10_000
 # A coin that CoinGecko did not know is not asked for again so soon: a mistyped id must not spend calls.
 _UNKNOWN_MS = 600_000
-# Nor does one odd answer make a coin unknown that had a price a day ago.
-_KNOWN_MS = 86_400_000
+# So long a price is kept at hand. Nor does one odd answer make a coin unknown that had a price meanwhile.
+LATEST_MS = 86_400_000
+# So many requests for one unit of the caller's limit, if they come as one.
+COINS_A_UNIT = 50
 # Some 200 MB of Redis: at ten prices a second, more than a day without Postgres.
 OUTBOX_BOUND = 1_000_000
 
-_log = structlog.get_logger()
 
-encode_result = msgspec.json.Encoder(decimal_format="string").encode
-decode_result = msgspec.json.Decoder(Result).decode
+class Outlook(msgspec.Struct, frozen=True):
+    """When the next upstream call may be made, and what may go with it."""
 
-
-class Admission(msgspec.Struct, frozen=True):
-    """A request was charged and joined a batch."""
-
-    charge: Charge
-    batch_id: str
-    size: int
-    due_in_ms: int
+    now_ms: int  # unix time, by Redis' clock
+    call_in_ms: int | Unsure
+    calls: int  # of the month, if they are counted
+    pending: list[View]  # the earliest due first
 
 
-class Unknown(msgspec.Struct, frozen=True):
-    """A request was charged for a coin that CoinGecko was lately found not to know; there is no batch."""
+class Grant(msgspec.Struct, frozen=True):
+    """How the batches that were to be claimed stand; none is claimed while no call may be made."""
 
-    charge: Charge
-
-
-class Claimed(msgspec.Struct, frozen=True):
-    """This instance may flush a batch until its lease ends."""
-
-    batch_id: str
-    coin_id: str
-    trigger: Trigger
-    fence: int
-    size: int
-    vs_currencies: frozenset[str]
-    claimed_at_ms: int
-
-
-class Open(msgspec.Struct, frozen=True):
-    """The batch collects."""
-
-    batch_id: str
-    size: int
-
-
-class Held(msgspec.Struct, frozen=True):
-    """Somebody else has a lease: on this batch (`itself`), or on the coin's batch before it."""
-
-    batch_id: str
-    lease_ms: int
-    itself: bool
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """The batch has its result."""
-
-    batch_id: str
-    result: Result
-
-
-class Gone(msgspec.Struct, frozen=True):
-    """Redis knows no such batch: it expired, or Redis came back empty."""
-
-    batch_id: str
-
-
-Standing = Claimed | Open | Held | Settled | Gone
+    now_ms: int
+    call_in_ms: int | Unsure
+    standings: list[Standing]
 
 
 class Coordinator:
@@ -97,6 +57,7 @@ class Coordinator:
         self._link = link
         self._settings = settings
         self._keep_ms = settings.batch_result_timeout_ms + _KEEP_LONGER_MS
+        self._terms = terms(settings)
 
     async def ping(self) -> None:
         """Return if Redis answers."""
@@ -114,107 +75,143 @@ class Coordinator:
             raise OverLimit(charge)
         return charge
 
-    async def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
-        """Charge a caller and join the coin's open batch, or raise OverLimit or OutboxFull."""
+    async def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
+        """Charge a caller once, and have each coin's open batch joined; or raise OverLimit or OutboxFull."""
         settings = self._settings
         limit = settings.throttle_global_limit
         verdict, *rest = await self._link.run_script(
             lua.ADMIT,
-            [keys.PREFIX, keys.limit_of(caller), keys.OUTBOX, keys.FEED],
+            [keys.PREFIX, keys.limit_of(caller), keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDING],
             [
                 limit,
                 settings.throttle_ttl_ms,
-                coin_id,
-                vs_currency,
-                uuid4().hex,
+                -(-len(wanted) // COINS_A_UNIT),
                 settings.batch_threshold,
                 settings.batch_window_ms,
                 self._keep_ms,
                 OUTBOX_BOUND,
+                settings.batch_result_timeout_ms,
+                interval_ms(settings.upstream_calls_per_minute),
+                settings.upstream_max_ids if settings.batch_ride_along else 1,
+                *_allowed(freshness, honour=settings.upstream_honour_cache),
+                *(part for coin in wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), uuid4().hex)),
             ],
         )
         if verdict == b"outbox full":
             raise OutboxFull
-        remaining, reset_ms, *joined = rest
+        remaining, reset_ms, *answers = rest
         charge = _charge(caller, limit, remaining, reset_ms)
         if verdict == b"limited":
             raise OverLimit(charge)
-        if verdict == b"unknown":
-            return Unknown(charge)
-        batch_id, size, due_in_ms = joined
-        return Admission(charge, batch_id.decode(), size, due_in_ms)
+        now_ms, *each = answers
+        of_coins = [admission_in(coin, answer, now_ms) for coin, answer in zip(wanted, each, strict=True)]
+        return Admissions(charge, now_ms, of_coins)
 
-    async def claim(self, wanted: Sequence[tuple[str, Trigger]]) -> list[Standing]:
-        """Claim batches; what cannot be claimed is told how it stands."""
-        args = [part for pair in wanted for part in pair]
-        now_ms, *answers = await self._link.run_script(lua.CLAIM, [keys.PREFIX], [LEASE_MS, self._keep_ms, *args])
-        return [_standing(answer, now_ms) for answer in answers]
+    async def pending(self, most: int) -> Outlook:
+        """Read when the next upstream call may be made, and the open and abandoned batches of all instances.
+
+        Of either kind at most so many, the longest due first.
+        """
+        now_ms, call_in_ms, calls, *batches = await self._link.run_script(
+            lua.PENDING, [keys.PREFIX, keys.PENDING, keys.BUDGET, keys.UNDER_WAY], [*self._terms, most, LEASE_MS]
+        )
+        views = [_rider(member, due_in_ms) for member, due_in_ms in zip(batches[::2], batches[1::2], strict=True)]
+        return Outlook(now_ms, call_in(call_in_ms), calls, views)
+
+    async def claim(self, wanted: Sequence[tuple[View, Trigger]]) -> Grant:
+        """Take the permit for one call and claim batches for it; what cannot be claimed is told how it stands."""
+        args = [part for view, trigger in wanted for part in (f"{view.batch_id}:{view.coin_id}", trigger)]
+        now_ms, call_in_ms, *answers = await self._link.run_script(
+            lua.CLAIM,
+            [keys.PREFIX, keys.PENDING, keys.BUDGET, keys.FEED, keys.UNDER_WAY],
+            [*self._terms, LEASE_MS, self._keep_ms, *args],
+        )
+        return Grant(now_ms, call_in(call_in_ms), [standing_in(answer, now_ms) for answer in answers])
 
     async def renew(self, claims: Sequence[Claimed]) -> int:
         """Lengthen the leases of claims; return how many are still held."""
-        args = [part for claim in claims for part in (claim.batch_id, claim.fence, claim.claimed_at_ms)]
-        held: int = await self._link.run_script(lua.RENEW, [keys.PREFIX], [LEASE_MS, self._keep_ms, *args])
+        held: int = await self._link.run_script(lua.RENEW, [keys.PREFIX], [LEASE_MS, self._keep_ms, *_marks(claims)])
         return held
 
-    async def complete(self, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
-        """Settle claims for everybody; return the ids of those whose fencing token was still the latest."""
-        done = msgspec.json.encode([_completion(claim, result) for claim, result in outcomes])
+    async def release(self, claims: Sequence[Claimed]) -> int:
+        """Give claims back whose call was not made; return how many were still held."""
+        released: int = await self._link.run_script(
+            lua.RELEASE, [keys.PREFIX, keys.BUDGET, keys.UNDER_WAY, keys.FEED], [*self._terms, *_marks(claims)]
+        )
+        return released
+
+    async def complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
+        """Settle the claims of one call for everybody; return the ids of those whose fencing token was the latest."""
         accepted = await self._link.run_script(
-            lua.COMPLETE, [keys.PREFIX, keys.OUTBOX, keys.FEED], [self._keep_ms, _UNKNOWN_MS, _KNOWN_MS, done]
+            lua.COMPLETE,
+            [keys.PREFIX, keys.OUTBOX, keys.FEED, keys.BUDGET, keys.UNDER_WAY],
+            [
+                *self._terms,
+                self._keep_ms,
+                _UNKNOWN_MS,
+                LATEST_MS,
+                msgspec.json.encode(completion_of(called, outcomes, self._settings.batch_window_ms)),
+            ],
         )
         return {batch_id.decode() for batch_id in accepted}
+
+    async def permit(self, once: str | None = None, every_ms: int = 0) -> Permit:
+        """Take the permit for one upstream call that is no flush; of one name only `once` in so many milliseconds."""
+        now_ms, wait_ms, calls = await self._link.run_script(
+            lua.PERMIT, [keys.BUDGET, keys.once(once or ""), keys.FEED], [*self._terms, every_ms]
+        )
+        return Permit(now_ms, call_in(wait_ms), calls)
+
+    async def report(self, called: Called, permit: Permit) -> None:
+        """Tell what a call that was no flush says of the next one."""
+        report = msgspec.json.encode(report_of(called, permit.now_ms, self._settings.batch_window_ms))
+        await self._link.run_script(lua.REPORT, [keys.BUDGET, keys.FEED], [*self._terms, report])
+
+    async def restore(self, until_ms: int, calls: int) -> None:
+        """Make the budget one to rely on; the month ends at `until_ms`, and had so many calls by what else is known."""
+        await self._link.run_script(lua.RESTORE, [keys.BUDGET, keys.FEED], [*self._terms, until_ms, calls])
+
+    async def correct(self, calls_then: int, reported: int) -> None:
+        """Set the month's count to what CoinGecko reported when it was `calls_then` here."""
+        await self._link.run_script(lua.CORRECT, [keys.BUDGET, keys.FEED], [*self._terms, calls_then, reported])
+
+    async def kept_coin_list(self) -> bytes | None:
+        """Read the list of all coins, if an instance fetched it lately."""
+        body: bytes | None = await self._link.call("GET", keys.COIN_LIST)
+        return body
+
+    async def keep_coin_list(self, body: bytes, ttl_ms: int) -> None:
+        """Keep the list of all coins for all instances."""
+        await self._link.call("SET", keys.COIN_LIST, body, "PX", ttl_ms)
 
     async def look(self, batch_ids: Sequence[str]) -> list[Standing]:
         """Read how batches stand."""
         answers = await self._link.run_script(lua.LOOK, [keys.PREFIX], list(batch_ids))
-        return [_standing(answer, 0) for answer in answers]
+        return [standing_in(answer, 0) for answer in answers]
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Publish a message to whoever listens."""
         await self._link.call("PUBLISH", channel, message)
 
 
+def _allowed(freshness: Freshness, *, honour: bool) -> list[int]:
+    """How old a price may be, as the script of admission takes it."""
+    return [
+        -1 if freshness.max_age_s is None or freshness.no_cache else freshness.max_age_s * 1000,
+        -1 if freshness.stale_if_error_s is None else freshness.stale_if_error_s * 1000,
+        int(freshness.only_if_cached),
+        int(honour and freshness.is_silent),
+    ]
+
+
+def _rider(member: bytes, due_in_ms: int) -> View:
+    batch_id, coin_id = member.decode().split(":")
+    return View(batch_id, coin_id, trio.current_time() + due_in_ms / 1000, waited_for=False)
+
+
+def _marks(claims: Sequence[Claimed]) -> list[str | int]:
+    return [part for claim in claims for part in (claim.batch_id, claim.fence, claim.claimed_at_ms)]
+
+
 def _charge(caller: str, limit: int, remaining: int, reset_ms: int) -> Charge:
     return Charge(caller, limit, remaining, max(1, -(-reset_ms // 1000)))
-
-
-def _standing(answer: list[Any], now_ms: int) -> Standing:
-    kind, batch_id = answer[0], answer[1].decode()
-    match kind:
-        case b"granted":
-            coin_id, trigger, fence, size, currencies = answer[2:]
-            asked = frozenset(currencies.decode().strip(",").split(","))
-            return Claimed(batch_id, coin_id.decode(), trigger.decode(), fence, size, asked, now_ms)
-        case b"open":
-            return Open(batch_id, answer[2])
-        case b"held":
-            return Held(batch_id, answer[2], bool(answer[3]))
-        case b"settled":
-            return _settled(batch_id, answer[2])
-        case _:
-            return Gone(batch_id)
-
-
-def _settled(batch_id: str, result: bytes) -> Settled | Gone:
-    try:
-        return Settled(batch_id, decode_result(result))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _log.error("a result could not be read", batch=batch_id, reason=str(error))
-        return Gone(batch_id)
-
-
-def _completion(claim: Claimed, result: Result) -> dict[str, Any]:
-    return {
-        "batch_id": claim.batch_id,
-        "coin_id": claim.coin_id,
-        "fence": str(claim.fence),
-        "state": "failed" if result.failure else "answered",
-        "unknown_coin": result.failure is not None and result.failure.kind == "unknown_coin",
-        "result": encode_result(result).decode(),
-        "fetched_at": str(result.fetched_at_ms),
-        "prices": [(price.vs_currency, _plain(price.price)) for price in result.known_prices],
-    }
-
-
-def _plain(price: Decimal) -> str:
-    return format(price, "f")

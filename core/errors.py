@@ -6,15 +6,20 @@
         NotFound                   404   UnknownCoin, UnlistedCurrency
         LimitReached               429   the caller is over its limit
         UpstreamLimited            429   CoinGecko itself answered 429
+        OverBudget                 429   no upstream call may be made in time
         UpstreamFailed             502
         Unavailable                503   RedisUnavailable, HistoryUnavailable, OutboxFull, TooBusy, ShuttingDown
-        ResultTimeout              504
+        ResultTimeout              504   NotAtHand
 
 Each class hints at its HTTP status; only `server/` renders it. A message is read by the caller: it says what went
 wrong and what to do, and never holds a token, a key or an internal address.
 """
 
 from typing import ClassVar
+
+# From how many seconds on a wait is told in larger units.
+_MINUTES = 300
+_HOURS = 4 * 3600
 
 
 class CryptoPulseError(Exception):
@@ -69,15 +74,48 @@ class LimitReached(CryptoPulseError):
 
 
 class UpstreamLimited(CryptoPulseError):
-    """CoinGecko answered 429."""
+    """CoinGecko answered 429.
+
+    `billed` says whether the call may have cost a credit of the month all the same: CoinGecko was seen to send that
+    refusal under status 200.
+    """
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None, billed: bool = False) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.billed = billed
+
+
+class OverBudget(CryptoPulseError):
+    """The earliest upstream call that could carry the request comes after its deadline."""
 
     status = 429
 
 
+def over_budget(wait_s: int) -> OverBudget:
+    """The refusal of a request, when the next upstream call may be made so many seconds from now."""
+    return OverBudget(f"CoinGecko may not be asked again for {_told(wait_s)}. Try then.", retry_after_s=wait_s)
+
+
+def _told(wait_s: int) -> str:
+    if wait_s < _MINUTES:
+        return f"{wait_s} s"
+    return f"{-(-wait_s // 60)} minutes" if wait_s < _HOURS else f"{-(-wait_s // 3600)} hours"
+
+
 class UpstreamFailed(CryptoPulseError):
-    """CoinGecko failed, timed out, or answered something that is no price."""
+    """CoinGecko failed, timed out, or answered something that is no price.
+
+    `billed` says whether the call may have cost a credit of the month; only an answer other than 200, or a connection
+    that never was, is known to cost none.
+    """
 
     status = 502
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None, billed: bool = True) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.billed = billed
 
 
 class Unavailable(CryptoPulseError):
@@ -125,3 +163,7 @@ class ResultTimeout(CryptoPulseError):
     """No result within the result timeout."""
 
     status = 504
+
+
+class NotAtHand(ResultTimeout):
+    """The request allowed no fetch, and no price is at hand that is fresh enough."""

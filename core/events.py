@@ -32,6 +32,16 @@ class CallerView(msgspec.Struct, frozen=True):
     reset_s: int
 
 
+class BudgetView(msgspec.Struct, frozen=True):
+    """What may be asked of CoinGecko, as one instance last heard; None where there is no limit."""
+
+    per_minute: int | None
+    per_month: int | None
+    call_in_ms: int  # until the next upstream call may be made
+    month_calls: int  # so far
+    month_projected: int  # at its end, if it goes on like this
+
+
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     """The state of one instance at one moment, totals since it started."""
 
@@ -45,6 +55,7 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     failed: int
     batches: list[BatchView]
     callers: list[CallerView]  # the latest charged, bounded
+    budget: BudgetView
 
 
 class Flushed(msgspec.Struct, frozen=True, tag="flushed"):

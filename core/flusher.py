@@ -4,23 +4,27 @@ While the call runs the leases are renewed; should they be lost all the same, th
 would be refused.
 """
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 
 import structlog
 import trio
 
 from core.batches import Failure, Result, unknown_coin
-from core.coingecko import CoinGecko
-from core.coordinator import Claimed, Coordinator
+from core.coingecko import CoinGecko, Fetched, PermitLapsed
+from core.coordinator import Coordinator
 from core.errors import RedisUnavailable, UpstreamFailed, UpstreamLimited
 from core.events import Flushed, unix_ms
+from core.permits import Called, failed
 from core.redis_link import RedisLink, RedisRefused
+from core.standings import Claimed
 from core.watch import Broadcast
 
 _RENEW_EVERY_S = 0.5
 # Beyond this nobody is answered from the result anyway: those who wait were told 503.
 _COMPLETION_PATIENCE_S = 2.0
+
+# Of hundreds of batches that one call flushed, the log names the first.
+_LOGGED = 20
 
 _log = structlog.get_logger()
 
@@ -43,22 +47,28 @@ class Flusher:
         self._broadcast = broadcast
         self.calls = 0  # upstream calls begun
 
-    async def flush(self, claims: Sequence[Claimed]) -> list[Result]:
+    async def flush(self, claims: Sequence[Claimed], start_by: float) -> list[Result]:
         """Fetch the claimed batches and settle them; return the results that stand.
 
-        Empty if another instance took over meanwhile, or Redis went away before it knew of the results.
+        Empty if another instance took over meanwhile, or Redis went away before it knew of the results; and if the
+        call could not begin by `start_by`, on trio's clock: then the claims are given back.
         """
         started_at = trio.current_time()
-        outcomes: list[tuple[Claimed, Result]] = []
-        accepted: set[str] = set()
+        results: list[Result] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hold, claims, nursery.cancel_scope)
-            outcomes = await self._fetch(claims)
-            accepted = await self._complete(outcomes)
+            try:
+                results = await self._fetch_and_complete(claims, start_by)
+            except PermitLapsed:
+                await self._release(claims)
             nursery.cancel_scope.cancel()
-        results = [result for claim, result in outcomes if claim.batch_id in accepted]
         self._tell(claims, results, (trio.current_time() - started_at) * 1000)
         return results
+
+    async def _fetch_and_complete(self, claims: Sequence[Claimed], start_by: float) -> list[Result]:
+        called, outcomes = await self._fetch(claims, start_by)
+        accepted = await self._complete(called, outcomes)
+        return [result for claim, result in outcomes if claim.batch_id in accepted]
 
     async def _hold(self, claims: Sequence[Claimed], flush: trio.CancelScope) -> None:
         held, pause_s = len(claims), _RENEW_EVERY_S
@@ -74,39 +84,52 @@ class Flusher:
                 pause_s = 0  # the lease ran on meanwhile
         flush.cancel()
 
-    async def _fetch(self, claims: Sequence[Claimed]) -> list[tuple[Claimed, Result]]:
+    async def _fetch(self, claims: Sequence[Claimed], start_by: float) -> tuple[Called, list[tuple[Claimed, Result]]]:
         called_at = trio.current_time()
-        self.calls += 1
+        fetched = Fetched({}, 0)
         failure: Failure | None = None
-        answer: Mapping[str, Mapping[str, Decimal | None]] = {}
+        called = Called("answered")
+        coin_ids = {claim.coin_id for claim in claims}
+        vs_currencies = frozenset[str]().union(*(claim.vs_currencies for claim in claims))
+        self.calls += 1
         try:
-            answer = await self._upstream.fetch(
-                {claim.coin_id for claim in claims},
-                frozenset().union(*(claim.vs_currencies for claim in claims)),
-            )
+            fetched = await self._upstream.fetch(coin_ids, vs_currencies, start_by=start_by)
+        except PermitLapsed:
+            self.calls -= 1
+            raise
         except UpstreamLimited as error:
             failure = Failure("upstream_limited", error.message, error.retry_after_s)
+            called = failed(error)
             _log.warning("coingecko limits us", reason=str(error.__cause__ or error))
         except UpstreamFailed as error:
             failure = Failure("upstream_failed", error.message)
+            called = failed(error)
             _log.warning("coingecko failed", reason=str(error.__cause__ or error), exc_info=error)
         upstream_ms = (trio.current_time() - called_at) * 1000
-        return [(claim, _result(claim, upstream_ms, failure, answer.get(claim.coin_id))) for claim in claims]
+        return called, [(claim, _result(claim, upstream_ms, failure, fetched)) for claim in claims]
 
-    async def _complete(self, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
+    async def _complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
         with trio.move_on_after(_COMPLETION_PATIENCE_S):
             while True:
                 try:
-                    return await self._coordinator.complete(outcomes)
+                    return await self._coordinator.complete(called, outcomes)
                 except RedisRefused:
                     return set()
                 except RedisUnavailable:
                     await self._link.wait_up()
         return set()
 
+    async def _release(self, claims: Sequence[Claimed]) -> None:
+        _log.warning("a permit lapsed before its call began", batches=len(claims))
+        try:
+            await self._coordinator.release(claims)
+        except RedisUnavailable:
+            return  # the leases run out by themselves
+
     def _tell(self, claims: Sequence[Claimed], results: Sequence[Result], total_ms: float) -> None:
-        first = claims[0]
-        failures = [result.failure.kind for result in results if result.failure]
+        first = next((claim for claim in claims if claim.trigger != "ride-along"), claims[0])
+        failures = {result.failure.kind for result in results if result.failure}
+        is_failed = all(result.failure for result in results)
         event = Flushed(
             instance=self._instance,
             at_ms=unix_ms(),
@@ -114,15 +137,16 @@ class Flusher:
             coins=[claim.coin_id for claim in claims],
             requests=sum(claim.size for claim in claims),
             upstream_ms=results[0].upstream_ms if results else total_ms,
-            outcome="fenced" if not results else "failed" if failures else "answered",
-            reason=", ".join(failures),
+            outcome="fenced" if not results else "failed" if is_failed else "answered",
+            reason=", ".join(sorted(failures)),
         )
         self._broadcast.tell(event)
         _log.info(
             "flush",
             trigger=event.trigger,
-            coins=event.coins,
-            batches=[claim.batch_id for claim in claims],
+            coins=event.coins[:_LOGGED],
+            batches=[claim.batch_id for claim in claims[:_LOGGED]],
+            of=len(claims),
             requests=event.requests,
             upstream_ms=round(event.upstream_ms, 1),
             total_ms=round(total_ms, 1),
@@ -131,9 +155,8 @@ class Flusher:
         )
 
 
-def _result(
-    claim: Claimed, upstream_ms: float, failure: Failure | None, prices: Mapping[str, Decimal | None] | None
-) -> Result:
+def _result(claim: Claimed, upstream_ms: float, failure: Failure | None, fetched: Fetched) -> Result:
+    prices = fetched.prices.get(claim.coin_id)
     if failure is None and prices is None:
         failure = unknown_coin(claim.coin_id)
     return Result(
@@ -143,6 +166,7 @@ def _result(
         size=claim.size,
         fetched_at_ms=claim.claimed_at_ms,
         upstream_ms=round(upstream_ms, 3),
+        fresh_for_s=fetched.fresh_for_s,
         prices={code: price for code, price in (prices or {}).items() if code in claim.vs_currencies},
         failure=failure,
     )

@@ -1,4 +1,4 @@
-"""Prices in Postgres: the only module that knows it, beside the migrations.
+"""Prices, and counts of upstream calls, in Postgres: the only module that knows it, beside the migrations.
 
 async with trio_asyncio.open_loop(), open_history(database_url) as history:
     await history.keep(prices)
@@ -11,7 +11,7 @@ giving it back: were they two, a cancel between them would take the connection f
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from asyncpg.exceptions import DataError, IntegrityConstraintViolationError, Int
 from trio_asyncio import aio_as_trio
 
 from core.errors import HistoryUnavailable
+from core.month import MonthCount
 from core.prices import Price
 
 # Away, restarting, slow, overloaded, or without our tables: asyncpg says each in its own words.
@@ -31,7 +32,7 @@ _AWAY = (OSError, trio.TooSlowError, asyncpg.PostgresError, asyncpg.InterfaceErr
 # SQLSTATE classes 22 and 23 are about the values, whatever the state of the server.
 _REFUSED = (DataError, IntegrityConstraintViolationError)
 
-_PAGE_S = 3.0
+_READ_S = 3.0
 _KEEP_S = 10.0
 _CLOSE_S = 0.3
 
@@ -47,11 +48,20 @@ _Question = tuple[str, Sequence[object]]  # a statement and its arguments
 
 _ENSURE_PARTITIONS = "SELECT ensure_prices_partition(moment) FROM unnest($1::timestamptz[]) AS moment"
 
+# One statement, so one transaction, and the count's row is locked no longer than it takes. Whoever comes with an older
+# count, such as an instance that was slow, or a Redis that lost some of it, does not lower it.
 _INSERT = """
+    WITH counted AS (
+        INSERT INTO upstream_calls (month, calls)
+        SELECT $6, $7 WHERE $6::date IS NOT NULL
+        ON CONFLICT (month) DO UPDATE SET calls = excluded.calls WHERE upstream_calls.calls < excluded.calls
+    )
     INSERT INTO prices (batch_id, coin_id, vs_currency, price, fetched_at)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::timestamptz[])
     ON CONFLICT DO NOTHING
 """
+
+_CALLS = "SELECT coalesce(max(calls), 0) AS calls FROM upstream_calls WHERE month = $1"
 
 # One statement, so that count and items are of one moment. Past the last page it gives one row without an item.
 _PAGE = """
@@ -132,9 +142,10 @@ class History:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def keep(self, prices: Sequence[Price]) -> None:
+    async def keep(self, prices: Sequence[Price], counted: MonthCount | None = None) -> None:
         """Write these prices, all or none of them; leave those alone that are there by batch, currency and time.
 
+        With them goes what a month has `counted` of upstream calls, unless a higher count is there already.
         Raises HistoryUnavailable within 10 s when Postgres is away: ask again later. Raises PricesRefused when
         asking again is no use because a value itself is at fault: then split the prices until the one is found,
         and put it aside. Prices are checked long before they come here, so that should never happen; but one that
@@ -142,7 +153,7 @@ class History:
         """
         if not prices:
             return
-        questions = _write_questions(prices)
+        questions = _write_questions(prices, counted)
         try:
             await self._ask(*questions, deadline_s=_KEEP_S)
         except HistoryUnavailable as error:
@@ -167,9 +178,18 @@ class History:
         """
         offset = min((page - 1) * limit, _LARGEST_OFFSET)
         bounds = (_clamped(since or _FIRST), _clamped(until or _LAST))
-        rows = await self._ask((_PAGE, (coin_id, vs_currency, *bounds, limit, offset)), deadline_s=_PAGE_S)
+        rows = await self._ask((_PAGE, (coin_id, vs_currency, *bounds, limit, offset)), deadline_s=_READ_S)
         items = [HistoryItem(row["price"], row["fetched_at"]) for row in rows if row["price"] is not None]
         return HistoryPage(items, rows[0]["total"])
+
+    async def calls_in(self, month: date) -> int:
+        """How many upstream calls were counted in the month of this first day, as far as is known here.
+
+        Raises HistoryUnavailable within 3 s when Postgres is away.
+        """
+        (row,) = await self._ask((_CALLS, [month]), deadline_s=_READ_S)
+        calls: int = row["calls"]
+        return calls
 
     async def _ask(self, *questions: _Question, deadline_s: float) -> list[asyncpg.Record]:
         """Ask one after the other on one connection; the last answer, or HistoryUnavailable within the deadline."""
@@ -188,8 +208,8 @@ class History:
         return rows
 
 
-def _write_questions(prices: Sequence[Price]) -> tuple[_Question, _Question]:
-    """The statements that write these prices, or raise PricesRefused where they cannot even be expressed."""
+def _write_questions(prices: Sequence[Price], counted: MonthCount | None) -> tuple[_Question, _Question]:
+    """The statements that write all this, or raise PricesRefused where they cannot even be expressed."""
     try:
         batches = [UUID(hex=price.batch_id) for price in prices]
         times = [price.fetched_at for price in prices]
@@ -199,10 +219,9 @@ def _write_questions(prices: Sequence[Price]) -> tuple[_Question, _Question]:
     currencies = [price.vs_currency for price in prices]
     # Asked each time, not remembered: partitions come and go with backups and retention, and it costs little.
     months = sorted({time.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for time in times})
-    return (
-        (_ENSURE_PARTITIONS, [months]),
-        (_INSERT, [batches, coins, currencies, [price.price for price in prices], times]),
-    )
+    columns = (batches, coins, currencies, [price.price for price in prices], times)
+    count = (counted.month, counted.calls) if counted else (None, None)
+    return (_ENSURE_PARTITIONS, [months]), (_INSERT, [*columns, *count])
 
 
 def _clamped(moment: datetime) -> datetime:

@@ -7,7 +7,8 @@
 
 A completion puts a price into the stream in the same step in which it answers, and it leaves the stream once Postgres
 has it, so the stream's length is what Postgres does not have yet. Whatever happens in between, the entry is taken
-again, by this instance or another, and Postgres knows what it has already.
+again, by this instance or another, and Postgres knows what it has already. With the prices goes the month's count of
+upstream calls, so that Postgres can tell it to a Redis that lost it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,7 @@ from redis.asyncio import Redis
 
 from core.errors import BadCoin, RedisUnavailable, Unavailable
 from core.history import History, PricesRefused
+from core.month import MonthCount
 from core.outbox_stream import FORGET_IDLE_MS, RECLAIM_IDLE_MS, Entry, OutboxStream, Refusal, connect
 from core.prices import Price, from_unix_ms, is_sane, parse_coin_id
 
@@ -76,7 +78,7 @@ class OutboxWriter:
         """
         entries = await self._stream.take()
         if entries:
-            refusals = await self._keep(entries)
+            refusals = await self._keep(entries, await self._stream.month_count())
             await self._stream.settle(entries, refusals)
             for refusal in refusals:
                 _log.error("outbox entry refused", **_described(refusal))
@@ -103,7 +105,7 @@ class OutboxWriter:
         self._missing = None
         self._back_off_s = _FIRST_BACK_OFF_S
 
-    async def _keep(self, entries: Sequence[Entry]) -> list[Refusal]:
+    async def _keep(self, entries: Sequence[Entry], counted: MonthCount | None) -> list[Refusal]:
         """Have Postgres keep all prices among these entries; what is none, or what it will never take."""
         readable: list[tuple[Entry, Price]] = []
         refusals: list[Refusal] = []
@@ -112,18 +114,20 @@ class OutboxWriter:
                 readable.append((entry, _price_of(entry)))
             except _Unreadable as error:
                 refusals.append(Refusal(entry, str(error)))
-        return refusals + await self._keep_or_split(readable)
+        return refusals + await self._keep_or_split(readable, counted)
 
-    async def _keep_or_split(self, readable: Sequence[tuple[Entry, Price]]) -> list[Refusal]:
+    async def _keep_or_split(
+        self, readable: Sequence[tuple[Entry, Price]], counted: MonthCount | None
+    ) -> list[Refusal]:
         """Keep all of them; where Postgres refuses, halve until what it refuses stands alone."""
         try:
-            await self._history.keep([price for _, price in readable])
+            await self._history.keep([price for _, price in readable], counted)
         except PricesRefused as error:
             if len(readable) == 1:
                 return [Refusal(readable[0][0], str(error))]
             middle = len(readable) // 2
-            refusals = await self._keep_or_split(readable[:middle])
-            return refusals + await self._keep_or_split(readable[middle:])
+            refusals = await self._keep_or_split(readable[:middle], counted)
+            return refusals + await self._keep_or_split(readable[middle:], counted)
         return []
 
 

@@ -22,7 +22,8 @@ from redis.exceptions import RedisError, ResponseError
 from trio_asyncio import aio_as_trio
 
 from core.errors import RedisUnavailable
-from core.keys import OUTBOX, OUTBOX_REFUSED
+from core.keys import BUDGET, OUTBOX, OUTBOX_REFUSED
+from core.month import MonthCount, month_of
 
 GROUP = "history"
 
@@ -36,6 +37,8 @@ RECLAIM_IDLE_MS = 30_000
 FORGET_IDLE_MS = 3_600_000
 
 _REFUSED_KEPT = 100_000
+
+_MOST_CALLS = 2**63 - 1  # what Postgres can hold
 
 _FORGET = files("core.lua").joinpath("forget.lua").read_text()
 
@@ -92,6 +95,10 @@ class OutboxStream:
         """Take up to 500 entries: own ones first, then those of the dead, then new ones, waiting up to 1 s."""
         return await self._ask(self._take_or_create_group)
 
+    async def month_count(self) -> MonthCount | None:
+        """Read how many upstream calls the month has seen, or None where the budget does not tell."""
+        return await self._ask(self._month_count)
+
     async def settle(self, entries: Sequence[Entry], refusals: Sequence[Refusal]) -> None:
         """Let these entries leave, all at once, those among them that were refused to a place aside."""
         await self._ask(self._settle, entries, refusals)
@@ -137,6 +144,14 @@ class OutboxStream:
             _log.error("outbox entries deleted", entries=[entry_id.decode() for entry_id in deleted])
         return [Entry(entry_id, fields) for entry_id, fields in entries]
 
+    async def _month_count(self) -> MonthCount | None:
+        try:
+            budget: Any = await self._redis.hmget(BUDGET, ["calls", "until"])
+        except ResponseError as error:
+            _log.warning("budget unreadable", reason=str(error))
+            return None
+        return _month_count_of(*budget)
+
     async def _settle(self, entries: Sequence[Entry], refusals: Sequence[Refusal]) -> None:
         ids = [entry.id for entry in entries]
         async with self._redis.pipeline(transaction=True) as pipeline:
@@ -149,3 +164,14 @@ class OutboxStream:
 
     async def _forget(self, idle_ms: int, consumer: str) -> None:
         await self._redis.eval(_FORGET, 1, OUTBOX, GROUP, str(idle_ms), consumer)
+
+
+def _month_count_of(calls: bytes | None, until: bytes | None) -> MonthCount | None:
+    """The count of the month that ends at `until`, or None where these are no such numbers."""
+    if calls is None or until is None:
+        return None
+    try:
+        count = MonthCount(month_of(int(until) - 1), int(calls))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return count if 0 <= count.calls <= _MOST_CALLS else None

@@ -1,22 +1,24 @@
-"""The front door: a request for a price is admitted here, waits, and is answered.
+"""The front door: a request for prices is admitted here, waits, and is answered.
 
-async with desk.admit("bitcoin", "usd", caller="user:ann") as waiter:
-    quote = await waiter.quote()
+async with desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted:
+    quote = await admitted.waiters[0].quote("usd")
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 import trio
 
-from core.batches import unknown_coin
+from core.admissions import Absent, Admission, Admissions, AtHand, Joined, Refused, Unknown
+from core.batches import Wanted, unknown_coin
 from core.callers import Callers
-from core.coordinator import Admission, Coordinator, Unknown
-from core.errors import RedisUnavailable, ShuttingDown, TooBusy
+from core.coordinator import Coordinator
+from core.errors import NotAtHand, RedisUnavailable, ShuttingDown, TooBusy, over_budget
 from core.events import BatchView, Snapshot, unix_ms
 from core.flusher import Flusher
-from core.limits import OverLimit
+from core.freshness import FETCH, Freshness
+from core.limits import Charge, OverLimit
 from core.settings import Settings
 from core.waiters import Waiter
 from core.window import Window
@@ -34,6 +36,13 @@ class Statistics(msgspec.Struct, frozen=True):
     failed: int
     calls: int
     waiting: int
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request that was let in: what it was charged, and a waiter for each coin, in the order asked."""
+
+    charge: Charge  # as it stands; a request that was refused for every coin cost nothing
+    waiters: list[Waiter]
 
 
 class PriceDesk:
@@ -60,39 +69,55 @@ class PriceDesk:
         self._requests = self._answered = self._failed = 0
 
     @asynccontextmanager
-    async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[Waiter]:
-        """Charge the caller and join the coin's open batch; leaving the block gives the wait up.
+    async def admit(
+        self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH
+    ) -> AsyncIterator[Admitted]:
+        """Charge the caller one unit for each started 50 coins, and join the coins' open batches.
 
-        Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown. None of them charges the caller, but
-        for a Redis that went away, or took longer than 1 s, after it had done so.
+        Leaving the block gives the wait up. Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown.
+        None of them charges the caller, but for a Redis that went away, or took longer than 1 s, after it had done so.
         """
         if self._draining:
             raise ShuttingDown
-        if self._inside >= self._settings.max_waiting:
+        if self._inside + len(wanted) > self._settings.max_waiting:
             raise TooBusy
-        self._inside += 1
+        self._inside += len(wanted)
         try:
-            async with self._admitted(coin_id, vs_currency, caller) as waiter:
-                try:
-                    yield waiter
-                finally:
-                    self._count(waiter)
+            deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
+            admissions = await self._admissions(caller, wanted, freshness)
+            with ExitStack() as stack:
+                waiters = [
+                    stack.enter_context(self._waiting(coin, admission, deadline, freshness))
+                    for coin, admission in zip(wanted, admissions.of_coins, strict=True)
+                ]
+                yield Admitted(admissions.charge, waiters)
         finally:
-            self._inside -= 1
+            self._inside -= len(wanted)
             self._tell_if_empty()
 
-    @asynccontextmanager
-    async def _admitted(self, coin_id: str, vs_currency: str, caller: str) -> AsyncIterator[Waiter]:
-        deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
-        admission = await self._admission(caller, coin_id, vs_currency)
-        if isinstance(admission, Unknown):
-            waiter = Waiter(admission.charge, None, vs_currency, deadline)
-            waiter.settle(unknown_coin(coin_id).as_error())
+    @contextmanager
+    def _waiting(self, coin: Wanted, admission: Admission, deadline: float, freshness: Freshness) -> Iterator[Waiter]:
+        waiter = Waiter(coin.coin_id, deadline)
+        try:
+            match admission:
+                case Joined(batch_id=batch_id, at_hand=at_hand):
+                    waiter = Waiter(coin.coin_id, deadline, batch_id, at_hand, freshness.stale_if_error_s)
+                    with self._windows.joined(waiter, coin.coin_id, admission):
+                        yield waiter
+                    return
+                case AtHand(prices):
+                    waiter.settle(prices)
+                case Unknown():
+                    waiter.settle(unknown_coin(coin.coin_id).as_error())
+                case Absent():
+                    waiter.settle(
+                        NotAtHand("No price is at hand that is fresh enough. Allow a fetch, or an older one.")
+                    )
+                case Refused(call_in_ms):
+                    waiter.settle(over_budget(-(-call_in_ms // 1000)))
             yield waiter
-            return
-        waiter = Waiter(admission.charge, admission.batch_id, vs_currency, deadline)
-        with self._windows.joined(waiter, coin_id, admission):
-            yield waiter
+        finally:
+            self._count(waiter)
 
     def drain(self) -> None:
         """Flush every window now, and refuse new requests."""
@@ -128,6 +153,7 @@ class PriceDesk:
             failed=totals.failed,
             batches=[_batch_view(window, now) for window in self._windows],
             callers=self._callers.views(),
+            budget=self._windows.budget_view(),
         )
 
     def _count(self, waiter: Waiter) -> None:
@@ -140,27 +166,28 @@ class PriceDesk:
         if self._draining and not self._inside:
             self._empty.set()
 
-    async def _admission(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
+    async def _admissions(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
         try:
             with trio.fail_after(_ADMISSION_S):
-                admission = await self._coordinator.admit(caller, coin_id, vs_currency)
+                admissions = await self._coordinator.admit(caller, wanted, freshness)
         except trio.TooSlowError as error:
             raise RedisUnavailable from error
         except OverLimit as refusal:
             self._callers.note_refusal(refusal)
             raise
-        self._requests += 1
-        self._callers.note(admission.charge)
-        return admission
+        self._requests += len(wanted)
+        self._callers.note(admissions.charge)
+        return admissions
 
 
 def _batch_view(window: Window, now: float) -> BatchView:
+    view = window.view
     return BatchView(
-        batch_id=window.batch_id,
-        coin_id=window.coin_id,
-        state="claimed" if window.flushing or window.view.claimed else "open",
-        flushing=window.flushing,
-        size=window.view.size,
+        batch_id=view.batch_id,
+        coin_id=view.coin_id,
+        state="claimed" if view.flushing or view.claimed else "open",
+        flushing=view.flushing,
+        size=view.size,
         waiting=len(window.waiters),
-        flush_in_ms=max(0, round((window.view.due_at - now) * 1000)),
+        flush_in_ms=max(0, round((view.due_at - now) * 1000)),
     )

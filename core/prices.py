@@ -11,14 +11,15 @@ from core.errors import BadCoin, BadCurrency
 # The form of CoinGecko's ids, as its /coins/list gives them.
 _COIN_ID = re.compile(r"[a-z0-9-]{1,128}")
 
-# The answer of CoinGecko's /simple/supported_vs_currencies, 63 codes, as of June 2026.
-SUPPORTED_CURRENCIES = frozenset(
+# The answer of CoinGecko's /simple/supported_vs_currencies, 63 codes in its order, as of June 2026.
+CURRENCIES = tuple(
     (
         "btc eth ltc bch bnb eos xrp xlm link dot yfi sol usd aed ars aud bdt bhd bmd brl cad chf clp cny czk "
         "dkk eur gbp gel hkd huf idr ils inr jpy krw kwd lkr mmk mxn myr ngn nok nzd php pkr pln rub sar sek "
         "sgd thb try twd uah vef vnd zar xdr xag xau bits sats"
     ).split()
 )
+SUPPORTED_CURRENCIES = frozenset(CURRENCIES)
 
 # Far beyond any quoted price, far inside what Postgres `numeric` holds.
 _LARGEST_PRICE = Decimal("1e30")
@@ -40,9 +41,14 @@ class Price(msgspec.Struct, frozen=True):
         return from_unix_ms(self.fetched_at_ms)
 
 
+def is_coin_id(text: str) -> bool:
+    """Say whether a text has the form of a CoinGecko id."""
+    return _COIN_ID.fullmatch(text) is not None
+
+
 def parse_coin_id(text: str) -> str:
     """Return `text` if it has the form of a CoinGecko id, else raise BadCoin."""
-    if _COIN_ID.fullmatch(text) is None:
+    if not is_coin_id(text):
         raise BadCoin("A coin id is 1 to 128 of a-z, 0-9 and '-', for example 'bitcoin'.")
     return text
 

@@ -1,4 +1,4 @@
-"""Redis pub/sub, as it reaches this instance: batches that are full, results, and monitors that watch.
+"""Redis pub/sub, as it reaches this instance: what happens to batches and to the budget, and monitors that watch.
 
     feed = ResultFeed(url, windows, broadcast)
     await nursery.start(feed.run)         # subscribed when this returns, if Redis is there
@@ -30,13 +30,26 @@ class Full(msgspec.Struct, frozen=True, tag="full"):
     size: int
 
 
+class ClaimedTogether(msgspec.Struct, frozen=True, tag="claimed"):
+    """Batches that an instance claimed though they were neither full nor due."""
+
+    batch_ids: list[str]
+    lease_ms: int
+
+
+class NextCall(msgspec.Struct, frozen=True, tag="next_call"):
+    """The time of the next upstream call was moved, by something else than the pace."""
+
+    in_ms: int
+
+
 class SettledTogether(msgspec.Struct, frozen=True, tag="settled"):
     """The results of one flush."""
 
     results: list[Result]
 
 
-_decode = msgspec.json.Decoder(Full | SettledTogether).decode
+_decode = msgspec.json.Decoder(Full | ClaimedTogether | NextCall | SettledTogether).decode
 
 
 class Listener(Protocol):
@@ -44,6 +57,12 @@ class Listener(Protocol):
 
     def hear_full(self, batch_id: str, size: int) -> None:
         """A batch is full."""
+
+    def hear_claimed(self, batch_ids: Sequence[str], lease_s: float) -> None:
+        """Batches were claimed without having been full or due."""
+
+    def hear_next_call(self, in_s: float) -> None:
+        """The time of the next upstream call was moved."""
 
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled."""
@@ -121,5 +140,9 @@ class ResultFeed:
         match message:
             case Full(batch_id, size):
                 self._listener.hear_full(batch_id, size)
+            case ClaimedTogether(batch_ids, lease_ms):
+                self._listener.hear_claimed(batch_ids, lease_ms / 1000)
+            case NextCall(in_ms):
+                self._listener.hear_next_call(in_ms / 1000)
             case SettledTogether(results):
                 self._listener.hear_results(results)

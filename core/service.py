@@ -1,7 +1,7 @@
 """The core, opened: each part outlives those below it, and the closing of the blocks is the shutdown.
 
     async with trio_asyncio.open_loop(), open_core(settings) as core:
-        async with core.desk.admit("bitcoin", "usd", caller="user:ann") as waiter: ...
+        async with core.desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted: ...
 
 A background task that crashes ends the block with its error: better no service than one that only looks alive.
 """
@@ -18,11 +18,13 @@ from trio_asyncio import aio_as_trio
 
 from core import outbox
 from core.callers import Callers
+from core.coin_list import CoinList
 from core.coingecko import open_coingecko
 from core.coordinator import Coordinator
 from core.events import Stopped, unix_ms
 from core.flusher import Flusher
 from core.history import History, open_history
+from core.ledger import Ledger
 from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from core.result_feed import ResultFeed
@@ -41,6 +43,7 @@ class Core(msgspec.Struct, frozen=True):
     callers: Callers
     coordinator: Coordinator
     history: History
+    coin_list: CoinList
 
 
 @asynccontextmanager
@@ -58,7 +61,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         coordinator = Coordinator(link, settings)
         broadcast = Broadcast(coordinator)
         flusher = Flusher(instance, coordinator, link, coingecko, broadcast)
-        windows = Windows(settings, link, coordinator, flusher)
+        ledger = Ledger(settings, coordinator, history, coingecko)
+        windows = Windows(settings, link, coordinator, flusher, ledger)
         callers = Callers(instance, coordinator, broadcast)
         desk = PriceDesk(instance, settings, coordinator, flusher, windows, callers)
         feed = ResultFeed(redis_url, windows, broadcast)
@@ -68,7 +72,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(windows.run)
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, desk.snapshot)
-        yield Core(desk, callers, coordinator, history)
+        nursery.start_soon(ledger.run)
+        yield Core(desk, callers, coordinator, history, CoinList(settings, coordinator, ledger, coingecko))
         await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say(Stopped(instance, unix_ms()))

@@ -137,7 +137,13 @@ class Settings(BaseSettings):
     batch_window_ms: Milliseconds = 5000
     batch_threshold: Annotated[int, Field(gt=0, le=1_000_000)] = 3
     batch_result_timeout_ms: Milliseconds = 8000
+    batch_ride_along: bool = True
     upstream_timeout_ms: Milliseconds = 2500
+    upstream_max_ids: Annotated[int, Field(gt=0, le=515)] = 500
+    upstream_calls_per_minute: Limit | None = None
+    upstream_calls_per_month: Limit | None = None
+    upstream_honour_cache: bool = False
+    compat_max_age_s: Annotated[int, Field(ge=0, le=86_400)] = 30
 
     throttle_ttl_ms: Milliseconds = 60_000
     throttle_global_limit: Limit = 20

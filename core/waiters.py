@@ -1,25 +1,50 @@
-"""A request that was admitted and waits on this instance for its batch."""
+"""A request for one coin that was admitted, and waits on this instance for its batch."""
 
 import trio
 
 from core.batches import Quote, Result
-from core.errors import CryptoPulseError, ResultTimeout
-from core.limits import Charge
+from core.errors import (
+    CryptoPulseError,
+    OverBudget,
+    ResultTimeout,
+    Unavailable,
+    UnlistedCurrency,
+    UpstreamFailed,
+    UpstreamLimited,
+)
+from core.freshness import Latest
+from core.prices import Price
+
+AtHand = dict[str, Latest]  # {vs_currency: its latest price}
+
+# Where an older price may stand in, if the request allows one (RFC 5861, 4).
+_TROUBLE = (UpstreamFailed, UpstreamLimited, OverBudget, ResultTimeout, Unavailable)
 
 
 class Waiter:
-    """One admitted request: what it was charged, and the quote it will get."""
+    """One admitted request for a coin, and the quotes it will get.
 
-    def __init__(self, charge: Charge, batch_id: str | None, vs_currency: str, deadline: float) -> None:
-        self.charge = charge
+    Should the upstream fail, prices `at_hand` stand in for up to `stale_if_error_s` seconds after they were fetched.
+    """
+
+    def __init__(
+        self,
+        coin_id: str,
+        deadline: float,
+        batch_id: str | None = None,
+        at_hand: AtHand | None = None,
+        stale_if_error_s: int | None = None,
+    ) -> None:
         self.batch_id = batch_id
-        self._vs_currency = vs_currency
+        self.deadline = deadline  # on trio's clock
+        self._coin_id = coin_id
+        self._at_hand = at_hand
+        self._stale_if_error_s = stale_if_error_s
         self._admitted_at = trio.current_time()
-        self._deadline = deadline  # on trio's clock
-        self._outcome: Result | CryptoPulseError | None = None
+        self._outcome: Result | AtHand | CryptoPulseError | None = None
         self._settled = trio.Event()
 
-    def settle(self, outcome: Result | CryptoPulseError) -> None:
+    def settle(self, outcome: Result | AtHand | CryptoPulseError) -> None:
         """Hand over what the batch came to; only the first outcome counts."""
         if self._outcome is None:
             self._outcome = outcome
@@ -27,27 +52,69 @@ class Waiter:
 
     @property
     def is_answered(self) -> bool:
-        """Whether its batch came to prices."""
-        return isinstance(self._outcome, Result) and self._outcome.failure is None
+        """Whether there are prices."""
+        if isinstance(self._outcome, Result):
+            return self._outcome.failure is None
+        return isinstance(self._outcome, dict)
 
-    async def quote(self) -> Quote:
-        """Wait for the batch and return this request's quote.
+    async def quote(self, vs_currency: str) -> Quote:
+        """Wait for the batch and return this request's quote in a currency that it asked for; any number of times.
 
         Raises what the request is to be told: ResultTimeout at its deadline, or why there is no price.
         """
-        with trio.move_on_at(self._deadline):
+        with trio.move_on_at(self.deadline):
             await self._settled.wait()
-        if self._outcome is None:
-            raise ResultTimeout("No price arrived in time. Try again.")
-        if isinstance(self._outcome, CryptoPulseError):
-            raise self._outcome
-        return self._quote(self._outcome)
+        try:
+            return self._quote(vs_currency)
+        except _TROUBLE:
+            if not self._may_stand_in(vs_currency):
+                raise
+            return self._quote_at_hand(vs_currency, self._at_hand or {})
 
-    def _quote(self, result: Result) -> Quote:
+    def _quote(self, vs_currency: str) -> Quote:
+        match self._outcome:
+            case Result() as result:
+                return self._quote_from(result, vs_currency)
+            case dict() as at_hand:
+                return self._quote_at_hand(vs_currency, at_hand)
+            case None:
+                raise ResultTimeout("No price arrived in time. Try again.")
+            case error:
+                raise error
+
+    def _quote_from(self, result: Result, vs_currency: str) -> Quote:
         return Quote(
-            price=result.price_in(self._vs_currency),
+            price=result.price_in(vs_currency),
             size=result.size,
             trigger=result.trigger,
-            batch_ms=(trio.current_time() - self._admitted_at) * 1000,
+            batch_ms=self._waited_s * 1000,
             upstream_ms=result.upstream_ms,
+            age_s=int(result.upstream_ms // 1000),
+            fresh_for_s=result.fresh_for_s,
         )
+
+    def _quote_at_hand(self, vs_currency: str, at_hand: AtHand) -> Quote:
+        latest = at_hand[vs_currency]
+        if latest.price is None:
+            raise UnlistedCurrency(f"CoinGecko lists no price of '{self._coin_id}' in '{vs_currency}'.")
+        return Quote(
+            price=Price(latest.batch_id, self._coin_id, vs_currency, latest.price, latest.fetched_at_ms),
+            size=latest.size,
+            trigger="fresh",
+            batch_ms=self._waited_s * 1000,
+            upstream_ms=0,
+            age_s=int(latest.age_s + self._waited_s),
+            fresh_for_s=max(0, int(latest.fresh_for_s - self._waited_s)),
+        )
+
+    def _may_stand_in(self, vs_currency: str) -> bool:
+        latest = (self._at_hand or {}).get(vs_currency)
+        return (
+            latest is not None
+            and self._stale_if_error_s is not None
+            and latest.age_s + self._waited_s <= self._stale_if_error_s
+        )
+
+    @property
+    def _waited_s(self) -> float:
+        return trio.current_time() - self._admitted_at

@@ -1,57 +1,36 @@
 """One batch's life on one instance that has requests waiting for it.
 
-    wait until full | due | drain ──▶ claim ──▶ flush ──▶ everybody is answered
+    wait until full | due | drain ──▶ ripe: the next round of flushes takes it in
         ▲                              │
         └── until another's lease ends ┘   (its result usually comes first, over the feed)
 
 Requests only wait; this task acts for them, so a client that leaves harms nobody. It ends when the batch is settled or
-its last waiter has left; a flush that has begun is finished all the same, for the waiters of other instances.
+its last waiter has left.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import trio
 
-from core.batches import Result, Trigger, View, next_step
-from core.coordinator import Claimed, Coordinator, Standing
-from core.errors import CryptoPulseError, RedisUnavailable
-from core.flusher import Flusher
-from core.redis_link import RedisRefused
+from core.batches import Result
+from core.errors import CryptoPulseError
+from core.flush_policy import View, next_step
 from core.waiters import Waiter
-
-_ASK_AGAIN_S = 1.0
-
-
-class Keeper(Protocol):
-    """Whoever has the windows, and alone settles them."""
-
-    def note(self, standing: Standing) -> None:
-        """Take notice of how a batch stands in Redis."""
-
-    def settle(self, window: "Window", outcome: Result | CryptoPulseError) -> None:
-        """Answer everybody who waits in a window."""
-
-    def hear_results(self, results: Sequence[Result]) -> None:
-        """Batches were settled."""
 
 
 class Window:
-    """The waiters of one batch on this instance, and the task that gets them their result."""
+    """The waiters of one batch on this instance, and the task that sees to it that they get their result."""
 
-    def __init__(self, batch_id: str, coin_id: str, view: View, threshold: int) -> None:
-        self.batch_id = batch_id
-        self.coin_id = coin_id
+    def __init__(self, view: View, threshold: int) -> None:
         self.view = view
         self.waiters: set[Waiter] = set()
-        self.flushing = False  # by this instance
         self._threshold = threshold
         self._stirred = trio.Event()
         self._waiting = trio.CancelScope()
 
     def __repr__(self) -> str:
-        state = "claimed" if self.view.claimed else "open"
-        return f"<Window {self.coin_id} {state} {self.view.size}/{self._threshold}, {len(self.waiters)} here>"
+        state = "claimed" if self.view.claimed or self.view.flushing else "open"
+        return f"<Window {self.view.coin_id} {state} {self.view.size}/{self._threshold}, {len(self.waiters)} here>"
 
     def join(self, waiter: Waiter, size: int) -> None:
         """Take in one more waiter; `size` counts the batch over all instances."""
@@ -81,13 +60,6 @@ class Window:
             self.view.held_until = float("-inf")
             self._stir()
 
-    def settle(self, outcome: Result | CryptoPulseError) -> None:
-        """Answer everybody who waits here, and end."""
-        for waiter in self.waiters:
-            waiter.settle(outcome)
-        self.waiters.clear()
-        self._waiting.cancel()
-
     def hold(self, lease_s: float, *, itself: bool) -> None:
         """Wait for another's lease, on this batch (`itself`) or on the coin's one before it."""
         self.view.held_until = trio.current_time() + lease_s
@@ -100,37 +72,42 @@ class Window:
         self.grow(size)
         self._stir()
 
-    async def run(self, coordinator: Coordinator, flusher: Flusher, keeper: Keeper) -> None:
-        """Wait, claim and flush until the batch is settled or nobody waits for it here."""
-        while (trigger := await self._wait_until_ripe()) is not None:
-            try:
-                standings = await coordinator.claim([(self.batch_id, trigger)])
-            except RedisRefused as refusal:
-                keeper.settle(self, refusal)
-            except RedisUnavailable:
-                # The keeper looks when Redis is back, or gives everybody up; this is the last resort.
-                self.view.held_until = trio.current_time() + _ASK_AGAIN_S
-            else:
-                for standing in standings:
-                    keeper.note(standing)
-                if claims := [standing for standing in standings if isinstance(standing, Claimed)]:
-                    await self._flush(claims, flusher, keeper)
+    def set_flushing(self, *, flushing: bool) -> None:
+        """This instance began to flush the batch, or ended."""
+        self.view.flushing = flushing
+        self._stir()
 
-    async def _flush(self, claims: Sequence[Claimed], flusher: Flusher, keeper: Keeper) -> None:
-        self.flushing = True
-        keeper.hear_results(await flusher.flush(claims))
-        self.flushing = False
+    def settle(self, outcome: Result | CryptoPulseError) -> None:
+        """Answer everybody who waits here, and end."""
+        for waiter in self.waiters:
+            waiter.settle(outcome)
+        self.waiters.clear()
+        self._waiting.cancel()
 
-    async def _wait_until_ripe(self) -> Trigger | None:
-        with trio.CancelScope() as self._waiting:
+    def is_too_late(self, call_at: float) -> bool:
+        """Whether somebody would no longer wait when the next upstream call may be made; none is under way for them."""
+        is_open = not self.view.flushing and not self.view.claimed
+        return is_open and any(waiter.deadline < call_at for waiter in self.waiters)
+
+    def refuse(self, call_at: float, refusal: CryptoPulseError) -> None:
+        """Answer those who would no longer wait."""
+        if not self.is_too_late(call_at):
+            return
+        for waiter in [waiter for waiter in self.waiters if waiter.deadline < call_at]:
+            waiter.settle(refusal)
+            self.leave(waiter)
+
+    async def run(self, tell_ripe: Callable[[], None]) -> None:
+        """Say each time that the batch is ripe, until it is settled or nobody waits for it here."""
+        with self._waiting:
             while self.waiters:
                 step = next_step(self.view, trio.current_time(), self._threshold)
                 if isinstance(step, str):
-                    return step
+                    tell_ripe()
+                    step = float("inf")  # whatever comes of it stirs this window
                 with trio.move_on_at(step):
                     await self._stirred.wait()
                 self._stirred = trio.Event()
-        return None
 
     def _stir(self) -> None:
         self._stirred.set()

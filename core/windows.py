@@ -1,27 +1,33 @@
 """The windows of this instance: one for each batch that has waiters here, each a task in one nursery.
 
-    windows = Windows(settings, link, coordinator, flusher)
+    windows = Windows(settings, link, coordinator, flusher, ledger)
     await nursery.start(windows.run)
-    with windows.joined(waiter, coin_id, admission): ...
+    with windows.joined(waiter, coin_id, joined): ...
 
 What is heard of batches goes to their windows here, from the feed, from Redis when it is back, and from this
 instance's own flushes; and windows are settled here alone.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
+from math import ceil
 
 import structlog
 import trio
 
-from core.batches import Result, View
-from core.coordinator import Admission, Coordinator, Gone, Held, Open, Settled, Standing
-from core.errors import CryptoPulseError, RedisUnavailable
+from core.admissions import Joined
+from core.batches import Result
+from core.coordinator import Coordinator
+from core.errors import CryptoPulseError, RedisUnavailable, Unavailable, over_budget
+from core.events import BudgetView
+from core.flush_policy import View
 from core.flusher import Flusher
 from core.redis_link import RedisLink
+from core.rounds import Ledger, Rounds
 from core.settings import Settings
+from core.standings import Claimed, Gone, Held, Open, Settled, Standing
 from core.waiters import Waiter
 from core.window import Window
 
@@ -41,11 +47,14 @@ _log = structlog.get_logger()
 class Windows:
     """The nursery of windows, and how to find each."""
 
-    def __init__(self, settings: Settings, link: RedisLink, coordinator: Coordinator, flusher: Flusher) -> None:
+    def __init__(
+        self, settings: Settings, link: RedisLink, coordinator: Coordinator, flusher: Flusher, ledger: Ledger
+    ) -> None:
         self._settings = settings
         self._link = link
         self._coordinator = coordinator
         self._flusher = flusher
+        self._rounds = Rounds(settings, coordinator, ledger, self)
         self._of_batch: dict[str, Window] = {}
         self._of_coin: dict[str, set[Window]] = {}
         self._recent: OrderedDict[str, tuple[float, Heard]] = OrderedDict()  # {batch_id: heard at, what}
@@ -61,6 +70,7 @@ class Windows:
         """Run the windows until `finish`, and then until the flushes that have begun are done."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stand_by_redis)
+            nursery.start_soon(self._rounds.run)
             async with trio.open_nursery() as self._nursery:
                 # Windows start from requests, but must not keep those requests' context alive.
                 self._context = copy_context()
@@ -80,15 +90,17 @@ class Windows:
             await self._finished.wait()
 
     @contextmanager
-    def joined(self, waiter: Waiter, coin_id: str, admission: Admission) -> Iterator[None]:
+    def joined(self, waiter: Waiter, coin_id: str, joined: Joined) -> Iterator[None]:
         """A block in which a waiter waits for its batch; its end gives the wait up."""
-        window = self._of_batch.get(admission.batch_id) or self._open(coin_id, admission)
-        window.join(waiter, admission.size)
-        match self._recent.get(admission.batch_id):
+        window = self._of_batch.get(joined.batch_id) or self._open(coin_id, joined)
+        window.join(waiter, joined.size)
+        match self._recent.get(joined.batch_id):
             case (_, Result() as result):
                 self.settle(window, result)
             case (_, int(size)):
                 window.grow(size)
+        if window.is_too_late(self._rounds.next_call_at):
+            self._rounds.look()  # Redis knew of an earlier call when it let the request in; or of none yet
         try:
             yield
         finally:
@@ -109,6 +121,20 @@ class Windows:
         if window := self._of_batch.get(batch_id):
             window.grow(size)
 
+    def hear_claimed(self, batch_ids: Sequence[str], lease_s: float) -> None:
+        """Batches were claimed without having been full or due; should their flusher die, others know when."""
+        for batch_id in batch_ids:
+            if window := self._of_batch.get(batch_id):
+                window.hold(lease_s, itself=True)
+
+    def budget_view(self) -> BudgetView:
+        """What monitors see of the budget."""
+        return self._rounds.budget_view()
+
+    def hear_next_call(self, in_s: float) -> None:
+        """The time of the next upstream call was moved."""
+        self._rounds.hear_next_call(in_s)
+
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled, here or elsewhere."""
         for result in results:
@@ -120,6 +146,7 @@ class Windows:
 
     async def look(self) -> None:
         """Look up every batch that has waiters here, since messages may have been missed."""
+        self._rounds.look()
         if not self._of_batch:
             return
         try:
@@ -136,7 +163,7 @@ class Windows:
             case Settled(result=result):
                 self.hear_results([result])
             case Gone() if window:
-                _log.warning("a batch was lost with Redis' memory", batch=window.batch_id, coin=window.coin_id)
+                _log.warning("a batch was lost with Redis' memory", batch=standing.batch_id, coin=window.view.coin_id)
                 self.settle(window, RedisUnavailable())
             case Held(lease_ms=lease_ms, itself=itself) if window:
                 window.hold(lease_ms / 1000, itself=itself)
@@ -145,33 +172,66 @@ class Windows:
             case _:
                 pass  # nobody waits for it here, or it is claimed, and whoever did that acts on it
 
+    def views(self) -> list[View]:
+        """Every batch that somebody waits for here."""
+        return [window.view for window in self._of_batch.values()]
+
+    def flush(self, claims: Sequence[Claimed], start_by: float) -> None:
+        """Flush batches that were claimed, whoever waits for them; their call begins by then, or not at all."""
+        windows = [window for claim in claims if (window := self._of_batch.get(claim.batch_id))]
+        for window in windows:
+            window.set_flushing(flushing=True)
+        self._context.run(self._nursery.start_soon, self._flush, claims, start_by, windows)
+
+    def too_late(self, call_at: float) -> list[str]:
+        """Batches with requests that would no longer wait when the next upstream call may be made."""
+        return [window.view.batch_id for window in self if window.is_too_late(call_at)]
+
+    def refuse(self, call_at: float) -> None:
+        """Give those requests up."""
+        wait_s = max(1, ceil(call_at - trio.current_time()))
+        refusal = over_budget(wait_s)
+        for window in self:
+            window.refuse(call_at, refusal)
+
+    def give_up(self, batch_ids: Iterable[str], error: Unavailable) -> None:
+        """Answer everybody who waits for these batches with an error."""
+        for window in [self._of_batch[batch_id] for batch_id in batch_ids]:
+            self.settle(window, error)
+
     def settle(self, window: Window, outcome: Result | CryptoPulseError) -> None:
         """Answer everybody who waits in a window."""
         window.settle(outcome)
         self._forget(window)
 
-    def _open(self, coin_id: str, admission: Admission) -> Window:
-        due_at = trio.current_time() + admission.due_in_ms / 1000
-        view = View(due_at, admission.size, draining=self._draining)
-        window = Window(admission.batch_id, coin_id, view, self._settings.batch_threshold)
-        self._of_batch[window.batch_id] = window
+    def _open(self, coin_id: str, joined: Joined) -> Window:
+        due_at = trio.current_time() + joined.due_in_ms / 1000
+        view = View(joined.batch_id, coin_id, due_at, joined.size, draining=self._draining)
+        window = Window(view, self._settings.batch_threshold)
+        self._of_batch[joined.batch_id] = window
         self._of_coin.setdefault(coin_id, set()).add(window)
         self._context.run(self._nursery.start_soon, self._run_window, window)
         return window
 
     async def _run_window(self, window: Window) -> None:
         try:
-            await window.run(self._coordinator, self._flusher, self)
+            await window.run(self._rounds.wake)
         finally:
             self._forget(window)
 
+    async def _flush(self, claims: Sequence[Claimed], start_by: float, windows: Sequence[Window]) -> None:
+        self.hear_results(await self._flusher.flush(claims, start_by))
+        for window in windows:
+            window.set_flushing(flushing=False)
+
     def _forget(self, window: Window) -> None:
-        if self._of_batch.get(window.batch_id) is window:
-            del self._of_batch[window.batch_id]
-        siblings = self._of_coin.get(window.coin_id, set())
+        batch_id, coin_id = window.view.batch_id, window.view.coin_id
+        if self._of_batch.get(batch_id) is window:
+            del self._of_batch[batch_id]
+        siblings = self._of_coin.get(coin_id, set())
         siblings.discard(window)
         if not siblings:
-            self._of_coin.pop(window.coin_id, None)
+            self._of_coin.pop(coin_id, None)
 
     def _remember(self, batch_id: str, heard: Heard) -> None:
         now = trio.current_time()

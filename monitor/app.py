@@ -58,6 +58,7 @@ class MonitorApp(App[None]):
         yield Static(id="banner")
         with Container(id="body"):
             yield Static(id="saving")
+            yield Static(id="budget")
             yield Static(id="triggers")
             yield LiveTable("Batches", tables.BATCHES, widget_id="batches")
             with Horizontal(id="middle"):
@@ -100,6 +101,7 @@ class MonitorApp(App[None]):
 
     def _paint_body(self, now_s: float) -> None:
         self._say("#saving", lines.saving(self.state))
+        self._say("#budget", lines.budget(self.state))
         self._say("#triggers", lines.triggers(self.state))
         self._table("#batches").show(tables.batch_rows(self.state, now_s))
         self._table("#callers").show(tables.caller_rows(self.state, now_s))

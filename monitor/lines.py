@@ -45,6 +45,23 @@ def saving(state: State) -> Text:
     return line.append(f"{bar(reduction, 8)} {reduction:.1%}", "bold")
 
 
+def budget(state: State) -> Text:
+    """What may be asked of CoinGecko, as the instance heard last knows; empty without limits."""
+    snapshots = [instance.snapshot for instance in state.instances.values() if instance.snapshot]
+    if not snapshots or snapshots[-1].budget.per_minute is snapshots[-1].budget.per_month is None:
+        return Text()
+    known = snapshots[-1].budget
+    line = Text.assemble(("next call in ", "dim"), (f"{known.call_in_ms / 1000:.1f} s", "bold"), "  ")
+    if known.per_minute is not None:
+        line.append("a minute ", "dim").append(number(known.per_minute), "bold").append("  ")
+    if known.per_month is not None:
+        line.append("this month ", "dim").append(f"{number(known.month_calls)}/{number(known.per_month)}", "bold")
+        lasts = known.month_projected <= known.per_month
+        pace = f"  at this pace {number(known.month_projected)} {'✓' if lasts else '! will not last'}"
+        line.append(pace, "green" if lasts else "bold yellow")
+    return line
+
+
 def triggers(state: State) -> Text:
     """Why batches were flushed, since this monitor watches."""
     counts = {trigger: state.triggers.get(trigger, 0) for trigger in get_args(Trigger)}

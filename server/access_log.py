@@ -10,7 +10,7 @@ import structlog
 import trio
 from werkzeug.exceptions import NotFound
 
-from server.errors import answer_to, most_telling
+from server.errors import most_telling, render
 from server.notes import Notes, Scope, notes_of
 
 Message = MutableMapping[str, Any]  # of ASGI
@@ -49,7 +49,7 @@ class AccessLog:
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
         if scope["type"] == "websocket":
-            await exchange.send_error(NotFound())
+            await exchange.send_error(NotFound(), scope["path"])
             return
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -58,14 +58,14 @@ class AccessLog:
             if exchange.status is not None or isinstance(error, BaseExceptionGroup):
                 raise
             notes_of(scope).error = error
-            await exchange.send_error(error)
+            await exchange.send_error(error, scope["path"])
 
     def _write(self, scope: Scope, status: int | None, duration_ms: float) -> None:
         notes = notes_of(scope)
         self._level(scope, status)(
             "request",
             method=scope.get("method", "WEBSOCKET"),
-            path=scope["path"][:_SHOWN_PATH_LENGTH],
+            path=_shown(scope["path"]),
             status=status,
             duration_ms=round(duration_ms, 1),
             **_known(notes, status),
@@ -109,14 +109,14 @@ class _Exchange:
             message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
         await self._send(message)
 
-    async def send_error(self, error: Exception) -> None:
+    async def send_error(self, error: Exception, path: str) -> None:
         """Answer what the app itself could not."""
-        answer = answer_to(error)
-        headers = {"content-type": "application/json", "content-length": str(len(answer.body))} | answer.headers
+        rendered = render(error, path)
+        headers = rendered.headers | {"Content-Length": str(len(rendered.body))}
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        start = {"type": f"{self._prefix}http.response.start", "status": answer.status, "headers": encoded}
+        start = {"type": f"{self._prefix}http.response.start", "status": rendered.status, "headers": encoded}
         await self.send(start)
-        await self.send({"type": f"{self._prefix}http.response.body", "body": answer.body, "more_body": False})
+        await self.send({"type": f"{self._prefix}http.response.body", "body": rendered.body, "more_body": False})
 
 
 def decoded_path(scope: Scope) -> str:
@@ -129,6 +129,11 @@ def decoded_path(scope: Scope) -> str:
         return urlsplit(target).path or "/"
     except ValueError:  # such as 'http://[': no route has it
         return f"/{target}"
+
+
+def _shown(path: str) -> str:
+    """A path for the log; where a client encoded its '?', what follows may still be a query with a key."""
+    return path.partition("?")[0][:_SHOWN_PATH_LENGTH]
 
 
 def _request_id(scope: Scope) -> str:

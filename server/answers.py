@@ -5,12 +5,10 @@ from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from quart import Response, g
-from werkzeug.datastructures import Headers
+from quart import Response
 
 from core.batches import Quote
-from core.limits import Charge
-from core.prices import iso_ms
+from core.prices import Price, iso_ms
 
 _Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -24,12 +22,27 @@ class TokenBody(msgspec.Struct, rename="camel"):
 
 
 class PriceBody(msgspec.Struct, rename="camel"):
-    """A price that was fetched after it was asked for."""
+    """What a coin cost when its price was fetched."""
 
     coin_id: str
     vs_currency: str
     price: Decimal
     fetched_at: _Time
+
+
+class CoinErrorBody(msgspec.Struct, rename="camel"):
+    """Why a coin, or one of its currencies, has no price here; the status is what it would have alone."""
+
+    coin_id: str
+    status_code: int
+    message: str
+
+
+class PricesBody(msgspec.Struct):
+    """The prices of several coins, as far as there are any."""
+
+    prices: list[PriceBody]
+    errors: list[CoinErrorBody]
 
 
 class HistoryItem(msgspec.Struct, rename="camel"):
@@ -68,43 +81,35 @@ class ErrorBody(msgspec.Struct, rename="camel"):
 # Python 3.13 tells it by a newer name.
 _PHRASES = {413: "Request Entity Too Large"}
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+# A price goes out digit by digit as it came in.
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def error_json(status: int, message: str) -> bytes:
-    """The body of an error."""
-    return _encode(ErrorBody(status, message, _PHRASES.get(status) or HTTPStatus(status).phrase))
+def error_body(status: int, message: str) -> ErrorBody:
+    """An error as the contract spells it."""
+    return ErrorBody(status, message, _PHRASES.get(status) or HTTPStatus(status).phrase)
 
 
-def answer(body: msgspec.Struct, headers: dict[str, str] | None = None) -> Response:
+def answer(body: object, headers: dict[str, str] | None = None) -> Response:
     """A 200 that carries `body` as JSON."""
-    return Response(_encode(body), content_type="application/json", headers=headers)
+    return json_response(encode(body), headers)
 
 
-def priced(quote: Quote) -> Response:
-    """The answer to a price request, with how it came about."""
-    price = quote.price
-    body = PriceBody(price.coin_id, price.vs_currency, price.price, iso_ms(price.fetched_at))
-    return answer(
-        body,
-        {
-            "X-Batch-Id": price.batch_id,
-            "X-Batch-Size": str(quote.size),
-            "X-Batch-Trigger": quote.trigger,
-            "Server-Timing": f"batch;dur={quote.batch_ms:.1f}, upstream;dur={quote.upstream_ms:.1f}",
-        },
-    )
+def json_response(text: bytes, headers: dict[str, str] | None = None) -> Response:
+    """A 200 that carries JSON which is written already."""
+    return Response(text, content_type="application/json", headers=headers)
 
 
-def note_charge(charge: Charge) -> None:
-    """Remember what the caller was charged: whatever the answer will be, it tells the caller."""
-    g.charge = charge
+def price_body(price: Price) -> PriceBody:
+    """A price as the contract spells it."""
+    return PriceBody(price.coin_id, price.vs_currency, price.price, iso_ms(price.fetched_at))
 
 
-def tell_charge(headers: Headers) -> None:
-    """Add what is left of the caller's limit, if it is known."""
-    charge: Charge | None = g.get("charge")
-    if charge is not None:
-        headers["X-RateLimit-Limit"] = str(charge.limit)
-        headers["X-RateLimit-Remaining"] = str(charge.remaining)
-        headers["X-RateLimit-Reset"] = str(charge.reset_s)
+def batch_headers(quote: Quote) -> dict[str, str]:
+    """How a quote came about."""
+    return {
+        "X-Batch-Id": quote.price.batch_id,
+        "X-Batch-Size": str(quote.size),
+        "X-Batch-Trigger": quote.trigger,
+        "Server-Timing": f"batch;dur={quote.batch_ms:.1f}, upstream;dur={quote.upstream_ms:.1f}",
+    }

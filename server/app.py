@@ -11,11 +11,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from server.access_log import AccessLog
-from server.answers import tell_charge
+from server.charges import tell_charge
 from server.connection import Connection
 from server.errors import error_response, most_telling
 from server.openapi import open_api
-from server.routes import auth, docs, health, prices
+from server.routes import auth, compat, docs, health, history, prices
 from server.services import EXTENSION, Services
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def create_app(services: Services) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else '//' is answered by a redirect, which is no JSON
-    for routes in (auth, prices, health, docs):
+    for routes in (auth, prices, history, compat, health, docs):
         app.register_blueprint(routes.blueprint)
     open_api(version("cryptopulse")).init_app(app)
     cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order

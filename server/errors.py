@@ -1,4 +1,4 @@
-"""The one place that turns errors into answers: a status, headers, and a JSON body."""
+"""The one place that turns errors into answers: a status, headers, and a JSON body in the form of the path."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -9,8 +9,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from core.errors import CryptoPulseError, Unauthorized
 from core.limits import OverLimit
-from server.answers import error_json, note_charge
+from server.answers import encode, error_body
 from server.auth import InvalidToken
+from server.charges import note_charge
+from server.compat.errors import coingecko_error, is_drop_in, with_short_wait
 from server.notes import notes_of
 
 # For what Quart and Werkzeug refuse by themselves.
@@ -23,19 +25,23 @@ _MESSAGES = {
     500: "Something went wrong on our side. Try again, and tell us the X-Request-Id if it stays.",
 }
 _DEFAULT_RETRY_AFTER_S = 1
+_OF_EVERY_ERROR = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
-    """An error as the client gets it."""
+    """What a client is told of an error, whatever the form."""
 
     status: int
     message: str
     headers: dict[str, str]
 
-    @property
-    def body(self) -> bytes:
-        """The JSON."""
-        return error_json(self.status, self.message)
+
+class Rendered(msgspec.Struct, frozen=True):
+    """An error as it is sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 def answer_to(error: BaseException) -> ErrorAnswer:
@@ -47,13 +53,29 @@ def answer_to(error: BaseException) -> ErrorAnswer:
     return ErrorAnswer(500, _MESSAGES[500], {})
 
 
+def render(error: BaseException, path: str) -> Rendered:
+    """Spell an error for whoever asked for `path`: CoinGecko's clients read only CoinGecko's forms."""
+    told = answer_to(error)
+    drop_in = is_drop_in(path)
+    spelled = coingecko_error if drop_in else error_body
+    headers = with_short_wait(told.headers) if drop_in else told.headers
+    return Rendered(told.status, _OF_EVERY_ERROR | headers, encode(spelled(told.status, told.message)))
+
+
 def error_response(error: Exception) -> Response:
     """Answer the current request with an error, and leave word of it for the access log."""
     notes_of(request.scope).error = error
     if isinstance(error, OverLimit):
         note_charge(error.charge)
-    answer = answer_to(error)
-    return Response(answer.body, answer.status, answer.headers, content_type="application/json")
+    rendered = render(error, request.scope["path"])
+    return Response(rendered.body, rendered.status, rendered.headers)
+
+
+def retry_after_s(error: CryptoPulseError) -> int | None:
+    """When to ask again, if the status says to come back at a time."""
+    if error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return max(error.retry_after_s or 0, _DEFAULT_RETRY_AFTER_S)
+    return None
 
 
 def most_telling(error: Exception | BaseExceptionGroup) -> Exception | BaseExceptionGroup:
@@ -82,9 +104,8 @@ def _headers_of(error: CryptoPulseError) -> dict[str, str]:
         return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
-    if error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        return {"Retry-After": str(max(error.retry_after_s or 0, _DEFAULT_RETRY_AFTER_S))}
-    return {}
+    wait_s = retry_after_s(error)
+    return {} if wait_s is None else {"Retry-After": str(wait_s)}
 
 
 def _answer_to_http(error: HTTPException, status: int) -> ErrorAnswer:

@@ -7,12 +7,15 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from core.errors import BadInput
-from core.prices import SUPPORTED_CURRENCIES, parse_currency
+from core.errors import BadCoin, BadCurrency, BadInput
+from core.prices import CURRENCIES, SUPPORTED_CURRENCIES, parse_coin_id, parse_currency
+
+MOST_COINS = 250  # of one request, so that one caller does not fill a call
+COIN_ID_SCHEMA = {"type": "string", "pattern": "^[a-z0-9-]+$", "minLength": 1, "maxLength": 128}
 
 _SHOWN_LENGTH = 40
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
@@ -62,11 +65,60 @@ def _currency(text: object) -> str:
     return parse_currency(str(text))
 
 
+def comma_list(text: str) -> tuple[str, ...]:
+    """Split `a,b`: blanks around an item, empty items and repetitions do not count."""
+    return tuple(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
+
+
+def _coin_ids(text: object) -> tuple[str, ...]:
+    coin_ids = comma_list(str(text))
+    if not coin_ids:
+        raise ValueError("no coin id")
+    if len(coin_ids) > MOST_COINS:
+        raise BadInput(f"ids: {len(coin_ids)} given; send at most {MOST_COINS} at once.")
+    for coin_id in coin_ids:
+        _check_coin_id(coin_id)
+    return coin_ids
+
+
+def _check_coin_id(text: str) -> None:
+    try:
+        parse_coin_id(text)
+    except BadCoin as error:
+        raise BadCoin(f"ids: '{text[:_SHOWN_LENGTH]}' is none. {error.message}") from None
+
+
+def _currencies(text: object) -> tuple[str, ...]:
+    currencies = comma_list(str(text))
+    if not currencies:
+        raise ValueError("no currency")
+    for currency in currencies:
+        if currency not in SUPPORTED_CURRENCIES:
+            shown = currency[:_SHOWN_LENGTH]
+            raise BadCurrency(f"vsCurrencies: '{shown}' is not supported. Use lower-case codes such as 'usd,eur'.")
+    return currencies
+
+
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-Currency = Annotated[
-    str, BeforeValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(SUPPORTED_CURRENCIES)})
+_CURRENCY_SCHEMA = {"type": "string", "enum": sorted(CURRENCIES)}
+Currency = Annotated[str, BeforeValidator(_currency), WithJsonSchema(_CURRENCY_SCHEMA)]
+CoinIds = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_coin_ids),
+    WithJsonSchema({"type": "array", "items": COIN_ID_SCHEMA, "minItems": 1, "maxItems": MOST_COINS}),
 ]
+Currencies = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_currencies),
+    WithJsonSchema({"type": "array", "items": _CURRENCY_SCHEMA, "minItems": 1}),
+]
+
+
+class PriceQuery(Input):
+    """In what a price is asked."""
+
+    vs_currency: Currency = Field("usd", alias="vsCurrency", description="a currency such as 'usd' or 'eur'.")
 
 
 def read_query(model: type[ModelT]) -> ModelT:

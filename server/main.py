@@ -52,7 +52,10 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 draining.set()
                 core.desk.drain()
 
-            app = create_app(Services(settings, core.desk, core.callers, core.coordinator, core.history, draining))
+            services = Services(
+                settings, core.desk, core.callers, core.coordinator, core.history, core.coin_list, draining
+            )
+            app = create_app(services)
             async with (
                 ended_by_signals(begin_drain),
                 serving(app, settings, listener, draining, core.desk.wait_empty) as url,

@@ -1,20 +1,23 @@
 """The OpenAPI document: what the contract says, gathered from the routes."""
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from pydantic import Field, WithJsonSchema
 from quart_schema import OpenAPIProvider, QuartSchema, document_response
-from quart_schema.openapi import HttpSecurityScheme, Info
+from quart_schema.openapi import APIKeySecurityScheme, HttpSecurityScheme, Info
 from quart_schema.validation import DataSource
 from werkzeug.routing import Rule
 from werkzeug.routing.converters import BaseConverter
 
 from server.answers import ErrorBody
+from server.inputs import COIN_ID_SCHEMA, Input
 
 RouteT = TypeVar("RouteT", bound=Callable[..., Any])
 
 BEARER: dict[str, list[str]] = {"bearer": []}
+API_KEY: dict[str, list[str]] = {"apiKey": []}
 LIMIT_HEADERS = {
     "X-RateLimit-Limit": "How many requests you may send in a window.",
     "X-RateLimit-Remaining": "How many of them are left.",
@@ -23,11 +26,16 @@ LIMIT_HEADERS = {
 BATCH_HEADERS = {
     "X-Batch-Id": "The batch that this request was part of.",
     "X-Batch-Size": "How many requests it answered, over all instances.",
-    "X-Batch-Trigger": "Why it was fetched when it was: threshold, window, ride-along, takeover or drain.",
+    "X-Batch-Trigger": "Why it was fetched when it was: threshold, window, ride-along, takeover or drain; "
+    "fresh: it was at hand already.",
     "Server-Timing": "Milliseconds from admission to answer (batch), and of the upstream call (upstream).",
 }
+FRESHNESS_HEADERS = {
+    "Age": "Seconds since the price was fetched; of several, the oldest.",
+    "Cache-Control": "How long the answer may be kept, counted from the fetch.",
+}
 # Who has no token or sent what cannot be read is not charged, so there is nothing to tell.
-UNCHARGED = frozenset({400, 401, 408, 413, 415})
+UNCHARGED = frozenset({400, 401, 408, 413, 415, 422})
 _EVERY_ANSWER = {"X-Request-Id": "Yours if you sent one, else made up; the log knows it."}
 _ERROR_HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -41,28 +49,48 @@ _ERRORS = {
     408: "The body came too slowly.",
     413: "The body is too large.",
     415: "The body is not sent as JSON.",
-    429: "You are over your limit, or CoinGecko says that we are.",
+    422: "A parameter is missing.",
+    429: "You are over your limit, or we are over CoinGecko's.",
     502: "CoinGecko failed.",
     503: "Something that this request needs is away, or this instance is shutting down.",
-    504: "No result in time.",
+    504: "No result in time, or no fetch was allowed and no price is at hand.",
 }
 _COIN_ID = {
     "description": "A CoinGecko id.",
     "example": "bitcoin",
-    "schema": {"type": "string", "pattern": "^[a-z0-9-]+$", "minLength": 1, "maxLength": 128},
+    "schema": COIN_ID_SCHEMA,
 }
 _HEADERS = "_answer_headers"
 _REFERENCE = "#/components/schemas/{name}"
 
 
+class FreshnessHeader(Input):
+    """How old a price may be."""
+
+    cache_control: Annotated[str | None, WithJsonSchema({"type": "string"})] = Field(
+        None,
+        alias="Cache-Control",
+        description="How old a price may be, in seconds: 'max-age=30' to be answered at once, 'stale-if-error=600' if "
+        "CoinGecko fails; 'only-if-cached' forbids a fetch, 'no-cache' demands one.",
+    )
+
+
 def documented(
-    body: type, *errors: int, headers: dict[str, str] | None = None, uncharged: Collection[int] = UNCHARGED
+    body: Any,
+    *errors: int,
+    headers: dict[str, str] | None = None,
+    uncharged: Collection[int] = UNCHARGED,
+    error_form: Callable[[int], type[msgspec.Struct]] = lambda _: ErrorBody,
 ) -> Callable[[RouteT], RouteT]:
-    """Say what a route answers: the body of its 200, its errors, its headers, and which errors cost nothing."""
+    """Say what a route answers: the body of its 200, its errors, its headers, and which errors cost nothing.
+
+    `body` is a struct, or another type that is annotated with its description.
+    """
 
     def mark(route: RouteT) -> RouteT:
-        for status in (200, *errors):
-            document_response(ErrorBody if status in errors else body, status)(route)
+        document_response(body, 200)(route)
+        for status in errors:
+            document_response(error_form(status), status)(route)
         told = headers or {}
         limits = {name: text for name, text in told.items() if name in LIMIT_HEADERS}
         setattr(route, _HEADERS, {200: told} | {status: limits for status in errors if status not in uncharged})
@@ -96,14 +124,16 @@ class Provider(OpenAPIProvider):
         body, components = super().build_request_body(model, source)
         return body | {"required": True}, components
 
-    def build_querystring_parameters(self, model: type) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """A query; what is left out has no value, not null."""
         parameters, components = super().build_querystring_parameters(model)
-        for schema in (parameter["schema"] for parameter in parameters):
-            del schema["title"]
-            if schema.get("default") is None:
-                schema.pop("default", None)
-        return parameters, components
+        required = model.model_json_schema().get("required", [])
+        return [_parameter(parameter, required) for parameter in parameters], components
+
+    def build_headers_parameters(self, model: type) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Headers of a request; none has to be sent."""
+        parameters, components = super().build_headers_parameters(model)
+        return [_parameter(parameter, ()) for parameter in parameters], components
 
     def build_response_object(
         self,
@@ -111,16 +141,33 @@ class Provider(OpenAPIProvider):
         headers_model: type | None,  # noqa: ARG002 - quart-schema's; our headers come from `documented`
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """An answer, by reference: quart-schema would lose the structs inside of a struct."""
-        (reference,), components = msgspec.json.schema_components([model], ref_template=_REFERENCE)
-        for schema in (part for component in components.values() for part in component["properties"].values()):
-            if schema.get("format") == "decimal":
-                schema["type"] = "number"  # as the encoder writes it, digit by digit
-        content = {"application/json": {"schema": reference}}
-        return {"description": model.__doc__, "content": content}, components
+        (schema,), components = msgspec.json.schema_components([model], ref_template=_REFERENCE)
+        _write_decimals_as_numbers([schema, components])
+        description = schema.pop("description", None) or model.__doc__
+        return {"description": description, "content": {"application/json": {"schema": schema}}}, components
 
     def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str:  # noqa: ARG002 - quart-schema's
         """The route's name, unique in the document."""
         return func.__name__
+
+
+def _parameter(parameter: dict[str, Any], required: Collection[str]) -> dict[str, Any]:
+    """A parameter as it is written into an address; what is left out has no value, not null."""
+    schema = {name: value for name, value in parameter["schema"].items() if name != "title"}
+    if schema.get("default") is None:
+        schema.pop("default", None)
+    told = parameter | {"schema": schema}
+    if schema.get("type") == "array":
+        told |= {"style": "form", "explode": False}  # a,b
+    return told | {"required": True} if parameter["name"] in required else told
+
+
+def _write_decimals_as_numbers(node: Any) -> None:
+    """Tell of decimals in a schema what the encoder does: it writes them as numbers, digit by digit."""
+    if isinstance(node, dict) and node.get("format") == "decimal":
+        node["type"] = "number"
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _write_decimals_as_numbers(part)
 
 
 def _described(status: int, response: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
@@ -147,6 +194,9 @@ def open_api(version: str) -> QuartSchema:
             version=version,
             description="Prices by CoinGecko, many clients by few calls. Log in, then press Authorize with the token.",
         ),
-        security_schemes={"bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT")},
+        security_schemes={
+            "bearer": HttpSecurityScheme(scheme="bearer", bearer_format="JWT"),
+            "apiKey": APIKeySecurityScheme(name="x-cg-demo-api-key", in_="header"),
+        },
         openapi_provider_class=Provider,
     )

@@ -7,6 +7,7 @@ import trio
 from quart import current_app
 
 from core.callers import Callers
+from core.coin_list import CoinList
 from core.coordinator import Coordinator
 from core.history import History
 from core.price_desk import PriceDesk
@@ -24,6 +25,7 @@ class Services:
     callers: Callers
     coordinator: Coordinator
     history: History
+    coin_list: CoinList
     draining: trio.Event  # set once this instance is on its way out
 
 

@@ -52,7 +52,7 @@ def migrated_url(postgres: LocalPostgres) -> str:
 
 @pytest.fixture
 def database_url(migrated_url: str, sql: Sql) -> str:
-    sql(migrated_url, "TRUNCATE prices")
+    sql(migrated_url, "TRUNCATE prices, upstream_calls")
     return migrated_url
 
 

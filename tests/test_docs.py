@@ -123,6 +123,8 @@ def default_told(field: FieldInfo) -> str:
     """A setting's default as the document writes it."""
     if field.is_required():
         return "required"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return {None: "none", (): "empty"}.get(field.default, str(field.default))
 
 
@@ -209,7 +211,7 @@ class TestEvents:
         fields = set(event.__struct_fields__) - {"instance", "at_ms"}
         assert fields <= fields_told(section(read("docs/events.md"), event.__name__))
 
-    @pytest.mark.parametrize("view", [events.BatchView, events.CallerView])
+    @pytest.mark.parametrize("view", [events.BatchView, events.BudgetView, events.CallerView])
     def test_what_a_snapshot_holds_is_there(self, view: type[msgspec.Struct]) -> None:
         told = read("docs/events.md").partition(f"A `{view.__name__}`:")[2]
         assert set(view.__struct_fields__) <= fields_told(told)
@@ -217,14 +219,16 @@ class TestEvents:
 
 class TestRedis:
     def test_every_script_is_there(self) -> None:
-        parts = {"limit", "time"}
+        parts = {"limit", "time", "budget", "learn"}
         scripts = {path.stem for path in files() if path.suffix == ".lua"} - parts
         told = {name for name in rows(read("core/lua/README.md")) if re.fullmatch(r"[a-z]+", name)}
         assert told - {"script", "name"} == scripts
         for part in parts:
             assert f"`{part}`" in read("core/lua/README.md")
 
-    @pytest.mark.parametrize("name", [keys.FEED, keys.WATCH, keys.EVENTS, keys.OUTBOX, keys.OUTBOX_REFUSED])
+    @pytest.mark.parametrize(
+        "name", [value for name, value in vars(keys).items() if name.isupper() and name != "PREFIX"]
+    )
     def test_every_channel_and_stream_is_there(self, name: str) -> None:
         assert name in rows(section(read("docs/architecture.md"), "What is in Redis"))
 

@@ -22,11 +22,17 @@ def _load(name: str, *parts: str) -> Script:
     return Script(name, source, digest)
 
 
-ADMIT: Final = _load("admit", "time", "limit")
+ADMIT: Final = _load("admit", "time", "limit", "budget")
 CHARGE: Final = _load("charge", "time", "limit")
-CLAIM: Final = _load("claim", "time")
+PENDING: Final = _load("pending", "time", "budget")
+CLAIM: Final = _load("claim", "time", "budget")
 RENEW: Final = _load("renew", "time")
-COMPLETE: Final = _load("complete")
+RELEASE: Final = _load("release", "time", "budget")
+COMPLETE: Final = _load("complete", "time", "budget", "learn")
 LOOK: Final = _load("look", "time")
+PERMIT: Final = _load("permit", "time", "budget")
+REPORT: Final = _load("report", "time", "budget", "learn")
+RESTORE: Final = _load("restore", "time", "budget")
+CORRECT: Final = _load("correct", "time", "budget")
 
-SCRIPTS: Final = (ADMIT, CHARGE, CLAIM, RENEW, COMPLETE, LOOK)
+SCRIPTS: Final = (ADMIT, CHARGE, PENDING, CLAIM, RENEW, RELEASE, COMPLETE, LOOK, PERMIT, REPORT, RESTORE, CORRECT)

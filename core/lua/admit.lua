@@ -1,41 +1,115 @@
--- Charges the caller and joins the coin's open batch, or opens one. Says so on the feed when that fills the batch.
--- A coin that CoinGecko was lately found not to know gets no batch.
--- KEYS    1 prefix  2 the caller's log  3 outbox  4 feed
--- ARGV    1 limit  2 limit window ms  3 coin  4 currency  5 id, should a batch be opened  6 threshold  7 window ms
---         8 ms to keep the batch  9 most prices the outbox may hold
--- Answer  {'admitted', remaining, reset ms, batch id, size, ms until due} | {'limited', 0, reset ms} |
---         {'unknown', remaining, reset ms} | {'outbox full'}
--- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:batch:<id>
-if redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[9]) then
+-- Charges the caller once, and for each coin answers from what is at hand, or joins the coin's open batch, or opens one.
+-- Says so on the feed when that fills the batch. A coin that CoinGecko was lately found not to know gets no batch, nor
+-- does one whose earliest call lies beyond the deadline. If nothing is left for any coin, nothing is charged.
+-- KEYS    1 prefix  2 the caller's log  3 outbox  4 feed  5 budget  6 pending
+-- ARGV    1 limit  2 limit window ms  3 cost  4 threshold  5 window ms  6 ms to keep a batch  7 most prices the outbox
+--         may hold  8 ms to the deadline  9 ms between calls  10 most coins a call  11 how old a price may be, ms, or -1
+--         12 and if the upstream is in trouble  13 1: no fetch at all  14 1: prices that CoinGecko calls fresh will do
+--         15, 16, 17 coin, currencies (`usd,eur`), id, should a batch be opened  18, 19, 20 the next ...
+-- Answer  {'outbox full'} | {'limited', remaining, reset ms} | {'admitted', remaining, reset ms, now ms, each}
+--         each: {'joined', batch id, size, ms until due, latest prices ...} | {'fresh', latest prices ...} | {'unknown'} |
+--         {'absent'} | {'over budget', ms until the earliest call}; latest prices, one a currency: at:until:size:batch:price
+-- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:latest:<coin>  <prefix>:batch:<id>
+local now, threshold, window, keep = now_ms(), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local deadline, interval, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local max_age, stale, only_at_hand, honour = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1', ARGV[14] == '1'
+local budget = redis.call('HMGET', KEYS[5], 'next', 'trouble')
+local wait = math.max((tonumber(budget[1]) or 0) - now, 0)
+local in_trouble = wait > 0 and tonumber(budget[2] or 0) >= TROUBLED
+
+-- The latest prices in these currencies if all are fresh enough.
+local function at_hand(coin, currencies, age, as_told)
+  local latest = redis.call('HMGET', KEYS[1] .. ':latest:' .. coin, unpack(currencies))
+  for _, price in ipairs(latest) do
+    local at, fresh_until = string.match(price or '', '^(%d+):(%d+)')
+    if not at or (now - at > age and not (as_told and tonumber(fresh_until) > now)) then
+      return nil
+    end
+  end
+  return latest
+end
+
+-- In how many ms the earliest call with room for the coin may be made.
+local function call_in(coin)
+  if interval == 0 or redis.call('ZCARD', KEYS[6]) < most then
+    return wait
+  end
+  -- Whoever joined a batch that is due for so long has left it.
+  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - keep)
+  local id = redis.call('GET', KEYS[1] .. ':open:' .. coin)
+  local before = id and redis.call('ZRANK', KEYS[6], id .. ':' .. coin) or redis.call('ZCARD', KEYS[6])
+  return wait + math.floor(before / most) * interval
+end
+
+local function without_call(coin, currencies)
+  if redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1 then
+    return { 'unknown' }
+  end
+  local fresh = (max_age >= 0 or honour) and at_hand(coin, currencies, max_age, honour)
+  if fresh then
+    return { 'fresh', unpack(fresh) }
+  elseif only_at_hand then
+    return { 'absent' }
+  end
+  local earliest = call_in(coin)
+  local fallback = stale >= 0 and (in_trouble or earliest > deadline) and at_hand(coin, currencies, stale, false)
+  if fallback then
+    return { 'fresh', unpack(fallback) }
+  elseif earliest > deadline then
+    return { 'over budget', earliest }
+  end
+end
+
+local function join(coin, currencies, id)
+  local open = KEYS[1] .. ':open:' .. coin
+  id = redis.call('GET', open) or id
+  local batch = KEYS[1] .. ':batch:' .. id
+  local seen = redis.call('HMGET', batch, 'due', 'currencies')
+  local due, asked = tonumber(seen[1]), seen[2] or ','
+  if not due then
+    due = now + window
+    redis.call('HSET', batch, 'coin', coin, 'state', 'open', 'due', due, 'fence', 0, 'lease', 0)
+    redis.call('ZADD', KEYS[6], due, id .. ':' .. coin)
+  end
+  for _, currency in ipairs(currencies) do
+    if not string.find(asked, ',' .. currency .. ',', 1, true) then
+      asked = asked .. currency .. ','
+    end
+  end
+  redis.call('HSET', batch, 'currencies', asked)
+  local size = redis.call('HINCRBY', batch, 'size', 1)
+  -- The batch goes first: should only its name be left, the id is free to be opened again.
+  redis.call('PEXPIRE', batch, keep)
+  redis.call('PEXPIRE', KEYS[6], keep)
+  redis.call('SET', open, id, 'PX', keep)
+  if size == threshold then
+    redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'full', batch_id = id, size = size }))
+  end
+  local fallback = stale >= 0 and at_hand(coin, currencies, stale, false) or {}
+  return { 'joined', id, size, math.max(due - now, 0), unpack(fallback) }
+end
+
+local wanted, answers, needs_call, all_refused = {}, {}, false, true
+for i = 15, #ARGV, 3 do
+  local currencies = {}
+  for currency in string.gmatch(ARGV[i + 1], '[^,]+') do
+    currencies[#currencies + 1] = currency
+  end
+  wanted[#wanted + 1] = { coin = ARGV[i], currencies = currencies, id = ARGV[i + 2] }
+  local answer = without_call(ARGV[i], currencies)
+  answers[#wanted] = answer or false
+  needs_call = needs_call or not answer
+  all_refused = all_refused and answer and answer[1] == 'over budget'
+end
+if needs_call and redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[7]) then
   return { 'outbox full' }
 end
-local now = now_ms()
-local granted, remaining, reset = charge(KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]))
+local cost = all_refused and 0 or tonumber(ARGV[3])
+local granted, remaining, reset = charge(KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), cost)
 if not granted then
   return { 'limited', remaining, reset }
 end
-
-local coin, currency, window, keep = ARGV[3], ',' .. ARGV[4] .. ',', tonumber(ARGV[7]), tonumber(ARGV[8])
-if redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1 then
-  return { 'unknown', remaining, reset }
+for i, want in ipairs(wanted) do
+  answers[i] = answers[i] or join(want.coin, want.currencies, want.id)
 end
-local open = KEYS[1] .. ':open:' .. coin
-local id = redis.call('GET', open) or ARGV[5]
-local batch = KEYS[1] .. ':batch:' .. id
-local seen = redis.call('HMGET', batch, 'due', 'currencies')
-local due, currencies = tonumber(seen[1]), seen[2] or ','
-if not due then
-  due = now + window
-  redis.call('HSET', batch, 'coin', coin, 'state', 'open', 'due', due, 'fence', 0, 'lease', 0)
-end
-if not string.find(currencies, currency, 1, true) then
-  redis.call('HSET', batch, 'currencies', currencies .. ARGV[4] .. ',')
-end
-local size = redis.call('HINCRBY', batch, 'size', 1)
--- The batch goes first: should only its name be left, the id is free to be opened again.
-redis.call('PEXPIRE', batch, keep)
-redis.call('SET', open, id, 'PX', keep)
-if size == tonumber(ARGV[6]) then
-  redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'full', batch_id = id, size = size }))
-end
-return { 'admitted', remaining, reset, id, size, math.max(due - now, 0) }
+return { 'admitted', remaining, reset, now, unpack(answers) }

@@ -1,46 +1,82 @@
--- Closes batches and gives the caller the right to flush them, until the lease ends.
+-- Takes the permit for one upstream call, closes batches, and gives the caller the right to flush them until the lease
+-- ends; or, if the permit or all batches but riders are gone, takes nothing.
 -- A batch whose coin has another claimed batch under lease is held back; an abandoned one of the coin is taken over too.
--- KEYS    1 prefix
--- ARGV    1 lease ms  2 ms to keep a batch  3, 4 batch id, trigger  5, 6 the next ...
--- Answer  {now ms, {'granted', batch id, coin, trigger, fence, size, currencies} | {'held', batch id, ms until the
---         lease ends, 1 if this batch is the claimed one} | {'settled', batch id, result} | {'gone', batch id} ...}
+-- KEYS    1 prefix  2 pending  3 budget  4 feed  5 under way
+-- ARGV    1, 2, 3 terms of the budget  4 lease ms  5 ms to keep a batch  6, 7 batch id:coin, trigger  8, 9 the next ...
+-- Answer  {now ms, ms until the next call may be made | -1 the budget is lost | -2 a new month began,
+--         {'granted', batch id, coin, trigger, fence, size, currencies} | {'open', batch id, size} |
+--         {'held', batch id, ms until the lease ends, 1 if this batch is the claimed one} |
+--         {'settled', batch id, result} | {'gone', batch id} ...}
 -- Names   <prefix>:open:<coin>  <prefix>:claimed:<coin>  <prefix>:batch:<id>
-local now, lease, keep = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2])
+local now, terms, lease, keep = now_ms(), budget_terms(1), tonumber(ARGV[4]), tonumber(ARGV[5])
+
+-- How a batch stands, and whether it may be claimed.
+local function look(id, coin)
+  local seen = redis.call('HMGET', KEYS[1] .. ':batch:' .. id, 'state', 'size', 'result')
+  local state, size, result = seen[1], tonumber(seen[2]), seen[3]
+  if not state then
+    redis.call('ZREM', KEYS[2], id .. ':' .. coin)
+    redis.call('ZREM', KEYS[5], id .. ':' .. coin)
+    return { 'gone', id }
+  elseif result then
+    return { 'settled', id, result }
+  end
+  local holder = redis.call('GET', KEYS[1] .. ':claimed:' .. coin)
+  local held = holder and redis.call('HGET', KEYS[1] .. ':batch:' .. holder, 'lease')
+  if held and tonumber(held) > now then
+    return { 'held', id, held - now, state == 'claimed' and 1 or 0 }
+  end
+  return { 'open', id, size }, { id = id, coin = coin, abandoned = held and holder ~= id and holder }
+end
+
+local told = {}
 
 local function grant(id, coin, trigger)
   local batch = KEYS[1] .. ':batch:' .. id
   local fence = redis.call('HINCRBY', batch, 'fence', 1)
+  local seen = redis.call('HMGET', batch, 'state', 'size', 'currencies')
   redis.call('HSET', batch, 'state', 'claimed', 'claimed', now, 'lease', now + lease)
   redis.call('PEXPIRE', batch, keep)
   redis.call('SET', KEYS[1] .. ':claimed:' .. coin, id, 'PX', keep)
-  local seen = redis.call('HMGET', batch, 'size', 'currencies')
-  return { 'granted', id, coin, trigger, fence, tonumber(seen[1]), seen[2] }
+  redis.call('ZADD', KEYS[5], now, id .. ':' .. coin)
+  if seen[1] == 'claimed' then
+    trigger = 'takeover'
+  else
+    -- Not before: a Redis that is out of memory refuses the first write of a script, unless it frees some.
+    redis.call('DEL', KEYS[1] .. ':open:' .. coin)
+    redis.call('ZREM', KEYS[2], id .. ':' .. coin)
+  end
+  if trigger == 'ride-along' or trigger == 'drain' then
+    told[#told + 1] = id
+  end
+  return { 'granted', id, coin, trigger, fence, tonumber(seen[2]), seen[3] }
 end
 
-local answer = { now }
-for i = 3, #ARGV, 2 do
-  local id, trigger = ARGV[i], ARGV[i + 1]
-  local seen = redis.call('HMGET', KEYS[1] .. ':batch:' .. id, 'state', 'coin', 'result')
-  local state, coin, result = seen[1], seen[2], seen[3]
-  if not state then
-    answer[#answer + 1] = { 'gone', id }
-  elseif result then
-    answer[#answer + 1] = { 'settled', id, result }
-  else
-    local holder = redis.call('GET', KEYS[1] .. ':claimed:' .. coin)
-    local held = holder and redis.call('HGET', KEYS[1] .. ':batch:' .. holder, 'lease')
-    if held and tonumber(held) > now then
-      answer[#answer + 1] = { 'held', id, held - now, state == 'claimed' and 1 or 0 }
-    else
-      if held and holder ~= id then
-        answer[#answer + 1] = grant(holder, coin, 'takeover')
-      end
-      answer[#answer + 1] = grant(id, coin, state == 'open' and trigger or 'takeover')
-      if state == 'open' then
-        -- Last: a Redis that is out of memory refuses the first write of a script, unless it frees some.
-        redis.call('DEL', KEYS[1] .. ':open:' .. coin)
-      end
-    end
+local standings, free, proposed, ripe = {}, {}, {}, false
+for i = 6, #ARGV, 2 do
+  local id, coin = string.match(ARGV[i], '^(.-):(.*)$')
+  local standing, claimable = look(id, coin)
+  standings[#standings + 1] = standing
+  if claimable then
+    claimable.at, claimable.trigger = #standings, ARGV[i + 1]
+    free[#free + 1] = claimable
+    proposed[id] = true
+    ripe = ripe or ARGV[i + 1] ~= 'ride-along'
   end
 end
-return answer
+local wait = ripe and permit_in(KEYS[3], now, terms) or 0
+if ripe and wait == 0 then
+  take_permit(KEYS[3], KEYS[4], now, terms)
+  for _, batch in ipairs(free) do
+    if batch.abandoned and not proposed[batch.abandoned] then
+      proposed[batch.abandoned] = true
+      standings[#standings + 1] = grant(batch.abandoned, batch.coin, 'takeover')
+    end
+    standings[batch.at] = grant(batch.id, batch.coin, batch.trigger)
+  end
+  redis.call('PEXPIRE', KEYS[5], keep)
+  if #told > 0 then
+    redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'claimed', batch_ids = told, lease_ms = lease }))
+  end
+end
+return { now, wait, unpack(standings) }

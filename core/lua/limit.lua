@@ -4,8 +4,9 @@
 -- charge as if made at the end of its grain: it is held against the caller up to a 64th of a window too long and never
 -- too short, and the log stays at some 65 entries whatever the limit.
 --
--- charge(key, limit, window ms) answers: granted, remaining, ms until the oldest charge leaves the window.
-local function charge(key, limit, window_ms)
+-- charge(key, limit, window ms, cost) answers: granted, remaining, ms until more is left (if refused: until the cost is).
+-- A cost of 0 only looks.
+local function charge(key, limit, window_ms, cost)
   local now, window = now_us(), window_ms * 1000
   local packed = redis.call('GET', key)
   local log = packed and cmsgpack.unpack(packed) or {}
@@ -16,8 +17,15 @@ local function charge(key, limit, window_ms)
       used = used + log[i + 1]
     end
   end
-  if used >= limit then
-    return false, 0, math.ceil((kept[1] + window - now) / 1000)
+  if used + cost > limit then
+    local over, oldest = used + cost - limit, 1
+    while kept[oldest + 2] and over > kept[oldest + 1] do
+      over, oldest = over - kept[oldest + 1], oldest + 2
+    end
+    return false, limit - used, math.ceil(((kept[oldest] or now) + window - now) / 1000)
+  end
+  if cost == 0 then
+    return true, limit - used, math.ceil(((kept[1] or now) + window - now) / 1000)
   end
   local stamp = now
   if limit > 64 then
@@ -25,10 +33,10 @@ local function charge(key, limit, window_ms)
     stamp = (math.floor(now / grain) + 1) * grain
   end
   if kept[#kept - 1] == stamp then
-    kept[#kept] = kept[#kept] + 1
+    kept[#kept] = kept[#kept] + cost
   else
-    kept[#kept + 1], kept[#kept + 2] = stamp, 1
+    kept[#kept + 1], kept[#kept + 2] = stamp, cost
   end
   redis.call('SET', key, cmsgpack.pack(kept), 'PX', math.ceil((stamp + window - now) / 1000))
-  return true, limit - used - 1, math.ceil((kept[1] + window - now) / 1000)
+  return true, limit - used - cost, math.ceil((kept[1] + window - now) / 1000)
 end

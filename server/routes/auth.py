@@ -9,9 +9,10 @@ from quart_schema import document_request, tag
 
 from core.errors import Unauthorized
 from core.settings import Settings
-from server.answers import TokenBody, answer, note_charge
+from server.answers import TokenBody, answer
 from server.auth import issue_token
 from server.callers import caller_address
+from server.charges import charge
 from server.inputs import Input, read_body, read_query
 from server.notes import notes_of
 from server.openapi import LIMIT_HEADERS, UNCHARGED, documented
@@ -38,7 +39,7 @@ async def login() -> Response:
     settings = services().settings
     caller = f"login:{_client_address(settings)}"
     notes_of(request.scope).caller = caller
-    note_charge(await services().callers.charge(caller, settings.throttle_login_limit))
+    await charge(caller, settings.throttle_login_limit)
     if not _is_right(credentials, settings):
         raise Unauthorized("Wrong user name or password.")
     return _token_for(credentials.username, settings)

@@ -1,114 +1,92 @@
-"""`/v1/price`: a coin's price now, and its kept prices."""
+"""`/v1/price/{coinId}` and `/v1/prices`: what coins cost now."""
 
-from typing import Self
+from collections.abc import Sequence
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from quart import Blueprint, Response, request
-from quart_schema import document_querystring, security_scheme, tag
+from quart_schema import document_headers, document_querystring, security_scheme, tag
 
-from core.batches import Quote
-from core.history import HistoryPage
-from core.prices import iso_ms, parse_coin_id
-from server.answers import HistoryBody, HistoryItem, PriceBody, answer, note_charge, priced
-from server.auth import User, bearer_token, verify_token
-from server.inputs import Currency, Input, Moment, WholeNumber, read_query
-from server.notes import notes_of
-from server.openapi import BATCH_HEADERS, BEARER, LIMIT_HEADERS, documented
+from core.batches import Quote, Wanted
+from core.freshness import Freshness
+from core.prices import parse_coin_id
+from server.answers import CoinErrorBody, PriceBody, PricesBody, answer, batch_headers, price_body
+from server.cache_control import freshness_headers, requested_freshness
+from server.errors import retry_after_s
+from server.inputs import CoinIds, Currencies, Input, PriceQuery, read_query
+from server.openapi import BATCH_HEADERS, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, FreshnessHeader, documented
+from server.outcomes import Outcome, ask
 from server.services import services
+from server.users import sender
 
 blueprint = Blueprint("prices", __name__)
 
-# A page so far on that nothing is there, and its offset still fits into Postgres' bigint.
-_LAST_PAGE = 1_000_000_000
+_RETRY_AFTER = {"Retry-After": "Seconds to wait, if among the errors is a 429 or a 503; of several, the longest."}
 
 
-class PriceQuery(Input):
-    """In what a price is asked."""
+class PricesQuery(Input):
+    """Which coins are asked for, and in what."""
 
-    vs_currency: Currency = Field("usd", alias="vsCurrency", description="a currency such as 'usd' or 'eur'.")
-
-
-class HistoryQuery(PriceQuery):
-    """Which kept prices are asked for."""
-
-    since: Moment | None = Field(
-        None,
-        alias="from",
-        description="an ISO 8601 time, inclusive, UTC where it names no zone, such as '2026-02-28T03:55:00Z' "
-        "('+' is written '%2B').",
+    ids: CoinIds = Field(description="coin ids with commas between, at least one.")
+    vs_currencies: Currencies = Field(
+        ("usd",), alias="vsCurrencies", description="currencies with commas between, such as 'usd,eur'."
     )
-    until: Moment | None = Field(
-        None,
-        alias="to",
-        description="an ISO 8601 time, inclusive, UTC where it names no zone; a date is its first moment.",
-    )
-    limit: WholeNumber = Field(20, ge=1, le=100, description="a whole number from 1 to 100.")
-    page: WholeNumber = Field(1, ge=1, le=_LAST_PAGE, description=f"a whole number from 1 to {_LAST_PAGE}.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.since is not None and self.until is not None and self.since > self.until:
-            raise ValueError("from: must not be later than to.")
-        return self
 
 
 @blueprint.get("/v1/price/<coinId>")
-@documented(PriceBody, 400, 401, 404, 429, 502, 503, 504, headers=LIMIT_HEADERS | BATCH_HEADERS)
+@documented(PriceBody, 400, 401, 404, 429, 502, 503, 504, headers=LIMIT_HEADERS | BATCH_HEADERS | FRESHNESS_HEADERS)
 @document_querystring(PriceQuery)
+@document_headers(FreshnessHeader)
 @security_scheme([BEARER])
 @tag(["prices"])
 async def price(coinId: str) -> Response:  # noqa: N803 - the contract's spelling, which the document shows
-    """The price of a coin, fetched from CoinGecko after the request came."""
-    user = _user()
+    """The price of a coin, fetched from CoinGecko after the request came, unless the request allows an older one."""
+    user = sender()
     coin_id, query = parse_coin_id(coinId), read_query(PriceQuery)
-    return priced(await _quote(coin_id, query.vs_currency, user))
+    (outcome,) = await ask([Wanted(coin_id, (query.vs_currency,))], user, _freshness())
+    quote = outcome.only_quote()
+    return answer(price_body(quote.price), batch_headers(quote) | _age_of([quote]))
 
 
-@blueprint.get("/v1/price/<coinId>/history")
-@documented(HistoryBody, 400, 401, 429, 503, headers=LIMIT_HEADERS)
-@document_querystring(HistoryQuery)
+@blueprint.get("/v1/prices")
+@documented(PricesBody, 400, 401, 429, 503, headers=LIMIT_HEADERS | FRESHNESS_HEADERS | _RETRY_AFTER)
+@document_querystring(PricesQuery)
+@document_headers(FreshnessHeader)
 @security_scheme([BEARER])
 @tag(["prices"])
-async def history(coinId: str) -> Response:  # noqa: N803 - as above
-    """The kept prices of a coin, newest first."""
-    user = _user()
-    coin_id, query = parse_coin_id(coinId), read_query(HistoryQuery)
-    limit = services().settings.throttle_global_limit
-    note_charge(await services().callers.charge(user.caller, limit))
-    page = await services().history.page(
-        coin_id,
-        query.vs_currency,
-        since=query.since,
-        until=query.until,
-        limit=query.limit,
-        page=query.page,
+async def prices() -> Response:
+    """The prices of several coins, by one request that counts as one for each 50 coins or part of them."""
+    user = sender()
+    query = read_query(PricesQuery)
+    wanted = [Wanted(coin_id, query.vs_currencies) for coin_id in query.ids]
+    outcomes = await ask(wanted, user, _freshness())
+    return answer(_prices_body(outcomes), _headers_of(outcomes))
+
+
+def _freshness() -> Freshness:
+    """What the current request says of how old a price may be."""
+    return requested_freshness(request.headers.getlist("Cache-Control"))
+
+
+def _prices_body(outcomes: Sequence[Outcome]) -> PricesBody:
+    return PricesBody(
+        [price_body(quote.price) for outcome in outcomes for quote in outcome.quotes],
+        [
+            CoinErrorBody(outcome.coin_id, error.status, error.message)
+            for outcome in outcomes
+            for error in outcome.errors
+        ],
     )
-    return answer(_history_body(coin_id, query, page))
 
 
-def _user() -> User:
-    """Who sends the current request, or raise Unauthorized."""
-    token = bearer_token(request.headers.getlist("Authorization"))
-    user = verify_token(services().settings.jwt_secret.get_secret_value(), token)
-    notes_of(request.scope).caller = user.caller
-    return user
+def _headers_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """How old the prices are, and if some are missing for now, when to ask again."""
+    headers = _age_of([quote for outcome in outcomes for quote in outcome.quotes])
+    errors = [error for outcome in outcomes for error in outcome.errors]
+    if errors:  # what is missing now must not stay missing in a cache
+        headers["Cache-Control"] = "private, no-cache"
+    waits = [wait_s for wait_s in map(retry_after_s, errors) if wait_s is not None]
+    return headers | {"Retry-After": str(max(waits))} if waits else headers
 
 
-async def _quote(coin_id: str, vs_currency: str, user: User) -> Quote:
-    """Wait for the price as one of its batch; whoever leaves, leaves the batch as it is."""
-    async with services().desk.admit(coin_id, vs_currency, caller=user.caller) as waiter:
-        note_charge(waiter.charge)
-        notes_of(request.scope).batch_id = waiter.batch_id
-        return await waiter.quote()
-
-
-def _history_body(coin_id: str, query: HistoryQuery, page: HistoryPage) -> HistoryBody:
-    return HistoryBody(
-        coin_id=coin_id,
-        vs_currency=query.vs_currency,
-        items=[HistoryItem(item.price, iso_ms(item.fetched_at)) for item in page.items],
-        page=query.page,
-        limit=query.limit,
-        total_items=page.total_items,
-        total_pages=-(-page.total_items // query.limit),
-    )
+def _age_of(quotes: Sequence[Quote]) -> dict[str, str]:
+    return freshness_headers(quotes, honoured=services().settings.upstream_honour_cache)

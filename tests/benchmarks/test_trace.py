@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from benchmarks.trace import KNOWN_COINS, Traffic, make_trace
+from benchmarks.trace import KNOWN_COINS, Traffic, coin_ids, make_trace
 
 TRAFFIC = Traffic(rate=40, seconds=20, coins=20, skew=1.0, seed=1)
 
@@ -45,3 +45,12 @@ def test_without_skew_all_coins_are_asked_for_about_equally() -> None:
 
 def test_a_time_too_short_for_a_request_makes_an_empty_trace() -> None:
     assert make_trace(replace(TRAFFIC, seconds=0.0001)) == []
+
+
+def test_where_no_more_coins_are_known_there_are_made_up_ones() -> None:
+    coins = coin_ids(len(KNOWN_COINS) + 2)
+    assert coins[: len(KNOWN_COINS)] == list(KNOWN_COINS)
+    assert coins[len(KNOWN_COINS) :] == [f"made-up-{len(KNOWN_COINS) + 1}", f"made-up-{len(KNOWN_COINS) + 2}"]
+    assert coin_ids(2) == list(KNOWN_COINS[:2])
+    trace = make_trace(replace(TRAFFIC, seconds=500, coins=len(coins), skew=0))
+    assert {arrival.coin_id for arrival in trace} == set(coins)

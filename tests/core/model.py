@@ -11,32 +11,28 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import msgspec
 import trio
 
-from core.batches import TRANSITIONS, Result, State, Trigger
+from core.admissions import Absent, Admission, Admissions, AtHand, Joined, Refused, Unknown
+from core.batches import TRANSITIONS, Result, State, Trigger, Wanted
 from core.callers import Callers
-from core.coingecko import CoinGecko
-from core.coordinator import (
-    LEASE_MS,
-    Admission,
-    Claimed,
-    Coordinator,
-    Gone,
-    Held,
-    Open,
-    Settled,
-    Standing,
-    Unknown,
-)
+from core.coingecko import CoinGecko, Fetched, PermitLapsed
+from core.coordinator import COINS_A_UNIT, LEASE_MS, Coordinator, Grant, Outlook
 from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable, UpstreamFailed
+from core.flush_policy import View
 from core.flusher import Flusher
+from core.freshness import Freshness, Latest
 from core.limits import Charge, OverLimit
+from core.permits import Called, Permit
 from core.price_desk import PriceDesk
 from core.prices import Price
 from core.redis_link import RedisLink
 from core.settings import Settings
+from core.standings import Claimed, Gone, Held, Open, Settled, Standing
 from core.watch import Broadcast
 from core.windows import Windows
+from tests.core.model_budget import TROUBLED, ModelBudget, ModelLedger
 
 START_MS = 1_772_250_900_000
 
@@ -82,72 +78,154 @@ class ModelRedis:
         self.batches: dict[str, Batch] = {}
         self.open: dict[str, str] = {}
         self.claimed: dict[str, str] = {}
-        self.known: set[str] = set()  # for a day
+        # {coin: {currency: (fetched at, fresh until, size, batch, price)}}, for a day
+        self.latest: dict[str, dict[str, tuple[int, int, int, str, Decimal | None]]] = {}
         self.unknown: set[str] = set()  # for 10 minutes, which is for ever here
         self.outbox: list[Price] = []
         self.outbox_bound = 1_000_000
         self.charges: dict[str, list[int]] = {}
         self.full: list[tuple[str, int]] = []
+        self.told: list[list[str]] = []  # claimed without having been full or due
+        self.next_calls: list[int] = []
         self.settled: list[list[Result]] = []
-        self._ids = map("batch-{}".format, itertools.count(1))
+        self.budget = ModelBudget(settings, now_ms, self.next_calls.append)
+        self._ids = map("batch-{:03}".format, itertools.count(1))
 
-    def charge(self, caller: str, limit: int) -> Charge:
+    def charge(self, caller: str, limit: int, cost: int = 1) -> Charge:
         now, window = self.now_ms(), self.settings.throttle_ttl_ms
         log = self.charges[caller] = [at for at in self.charges.get(caller, []) if at + window > now]
-        granted = len(log) < limit
-        if granted:
-            log.append(now)
-        charge = Charge(caller, limit, limit - len(log), max(1, -(-(log[0] + window - now) // 1000)))
-        if not granted:
+        over = len(log) + cost - limit
+        if over <= 0:
+            log += [now] * cost
+        first = log[max(over - 1, 0)] if log else now
+        charge = Charge(caller, limit, limit - len(log), max(1, -(-(first + window - now) // 1000)))
+        if over > 0:
             raise OverLimit(charge)
         return charge
 
-    def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
-        if len(self.outbox) >= self.outbox_bound:
+    def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
+        answers = [self._without_call(coin, freshness) for coin in wanted]
+        if None in answers and len(self.outbox) >= self.outbox_bound:
             raise OutboxFull
-        charge = self.charge(caller, self.settings.throttle_global_limit)
-        now = self.now_ms()
-        if coin_id in self.unknown:
-            return Unknown(charge)
+        is_free = all(isinstance(answer, Refused) for answer in answers)
+        cost = 0 if is_free else -(-len(wanted) // COINS_A_UNIT)
+        charge = self.charge(caller, self.settings.throttle_global_limit, cost)
+        of_coins = [answer or self._join(coin, freshness) for coin, answer in zip(wanted, answers, strict=True)]
+        return Admissions(charge, self.now_ms(), of_coins)
+
+    def _without_call(self, coin: Wanted, freshness: Freshness) -> Admission | None:
+        if coin.coin_id in self.unknown:
+            return Unknown()
+        honour = self.settings.upstream_honour_cache and freshness.is_silent
+        max_age_s = None if freshness.no_cache else freshness.max_age_s
+        if (max_age_s is not None or honour) and (fresh := self._at_hand(coin, max_age_s, honour=honour)):
+            return AtHand(fresh)
+        if freshness.only_if_cached:
+            return Absent()
+        wait, deadline = max(self.budget.next - self.now_ms(), 0), self.settings.batch_result_timeout_ms
+        earliest = self._call_in(coin, wait)
+        in_trouble = wait > 0 and self.budget.trouble >= TROUBLED
+        stale_s = freshness.stale_if_error_s
+        if (in_trouble or earliest > deadline) and (stale := self._at_hand(coin, stale_s)):
+            return AtHand(stale)
+        return Refused(earliest) if earliest > deadline else None
+
+    def _call_in(self, coin: Wanted, wait: int) -> int:
+        most = self.settings.upstream_max_ids if self.settings.batch_ride_along else 1
+        if not self.budget.interval or len(self.open) < most:
+            return wait
+        before = len(self.open)
+        if coin.coin_id in self.open:
+            before = [view.coin_id for view in self._open_views()].index(coin.coin_id)
+        return wait + before // most * self.budget.interval
+
+    def _at_hand(self, coin: Wanted, age_s: int | None, *, honour: bool = False) -> dict[str, Latest] | None:
+        now, found = self.now_ms(), {}
+        for code in coin.vs_currencies:
+            latest = self.latest.get(coin.coin_id, {}).get(code)
+            if latest is None:
+                return None
+            at, fresh_until, size, batch_id, price = latest
+            if (age_s is None or now - at > age_s * 1000) and not (honour and fresh_until > now):
+                return None
+            found[code] = Latest(batch_id, size, price, at, (now - at) / 1000, (fresh_until - now) / 1000)
+        return found
+
+    def _join(self, coin: Wanted, freshness: Freshness) -> Joined:
+        now, coin_id = self.now_ms(), coin.coin_id
         if coin_id not in self.open:
             self.open[coin_id] = next(self._ids)
             self.batches[self.open[coin_id]] = Batch(coin_id, now + self.settings.batch_window_ms)
         batch_id = self.open[coin_id]
         batch = self.batches[batch_id]
         batch.size += 1
-        batch.currencies.add(vs_currency)
+        batch.currencies |= set(coin.vs_currencies)
         if batch.size == self.settings.batch_threshold:
             self.full.append((batch_id, batch.size))
-        return Admission(charge, batch_id, batch.size, max(batch.due_ms - now, 0))
+        at_hand = self._at_hand(coin, freshness.stale_if_error_s) or {}
+        return Joined(batch_id, batch.size, max(batch.due_ms - now, 0), at_hand)
 
-    def claim(self, wanted: Sequence[tuple[str, Trigger]]) -> list[Standing]:
-        answer: list[Standing] = []
-        for batch_id, trigger in wanted:
-            batch = self.batches.get(batch_id)
-            if batch is None:
-                answer.append(Gone(batch_id))
-            elif batch.result:
-                answer.append(Settled(batch_id, batch.result))
-            else:
-                answer += self._claim(batch_id, batch, trigger)
-        return answer
+    def _open_views(self) -> list[View]:
+        """The open batches, the earliest due first; of those due at once, by id and coin as Redis sorts."""
+        due = sorted((self.batches[each].due_ms, f"{each}:{coin}", each, coin) for coin, each in self.open.items())
+        at = trio.current_time()
+        return [View(each, coin, at + (ms - self.now_ms()) / 1000, waited_for=False) for ms, _, each, coin in due]
 
-    def _claim(self, batch_id: str, batch: Batch, trigger: Trigger) -> list[Standing]:
-        answer: list[Standing] = []
-        if holder := self.claimed.get(batch.coin_id):
-            left = self.batches[holder].lease_ms - self.now_ms()
-            if left > 0:
-                return [Held(batch_id, left, batch.state == "claimed")]
-            if holder != batch_id:
-                answer.append(self._grant(holder, "takeover"))
+    def pending(self, most: int) -> Outlook:
+        free = [view for view in self._open_views()[:most] if not self._lease_left(view.coin_id)]
+        abandoned = sorted(
+            (batch.claimed_ms if batch.lease_ms else 0, f"{batch_id}:{batch.coin_id}", batch_id, batch.coin_id)
+            for batch_id, batch in self.batches.items()
+            if batch.state == "claimed" and batch.lease_ms <= self.now_ms()
+        )
+        now = trio.current_time()
+        free += [View(batch_id, coin_id, now, waited_for=False) for *_, batch_id, coin_id in abandoned[:most]]
+        return Outlook(self.now_ms(), self.budget.permit_in(), self.budget.calls, free)
+
+    def _lease_left(self, coin_id: str) -> int:
+        holder = self.batches.get(self.claimed.get(coin_id, ""))
+        return max(holder.lease_ms - self.now_ms(), 0) if holder else 0
+
+    def claim(self, wanted: Sequence[tuple[View, Trigger]]) -> Grant:
+        standings = [self._stand(view) for view, _ in wanted]
+        free = [
+            (at, view.batch_id, trigger) for at, (view, trigger) in enumerate(wanted) if isinstance(standings[at], Open)
+        ]
+        wait = self.budget.permit_in() if any(trigger != "ride-along" for _, _, trigger in free) else None
+        if wait != 0:
+            return Grant(self.now_ms(), wait or 0, standings)
+        self.budget.take_permit()
+        proposed = {batch_id for _, batch_id, _ in free}
+        abandoned = {batch_id: self.claimed.get(self.batches[batch_id].coin_id) for _, batch_id, _ in free}
+        told = []
+        for at, batch_id, trigger in free:
+            holder = abandoned[batch_id]
+            if holder in self.batches and holder not in proposed:
+                proposed.add(holder)
+                standings.append(self._grant(holder, "takeover"))
+            claimed = self._grant(batch_id, trigger)
+            standings[at] = claimed
+            told += [batch_id] if claimed.trigger in {"ride-along", "drain"} else []
+        if told:
+            self.told.append(told)
+        return Grant(self.now_ms(), 0, standings)
+
+    def _stand(self, view: View) -> Standing:
+        batch = self.batches.get(view.batch_id)
+        if batch is None:
+            return Gone(view.batch_id)
+        if batch.result:
+            return Settled(view.batch_id, batch.result)
+        if left := self._lease_left(batch.coin_id):
+            return Held(view.batch_id, left, batch.state == "claimed")
+        return Open(view.batch_id, batch.size)
+
+    def _grant(self, batch_id: str, trigger: Trigger) -> Claimed:
+        now, batch = self.now_ms(), self.batches[batch_id]
         if batch.state == "open":
             del self.open[batch.coin_id]
         else:
             trigger = "takeover"
-        return [*answer, self._grant(batch_id, trigger)]
-
-    def _grant(self, batch_id: str, trigger: Trigger) -> Claimed:
-        now, batch = self.now_ms(), self.batches[batch_id]
         batch.become("claimed")
         batch.claimed_ms, batch.lease_ms = now, now + LEASE_MS
         batch.fence += 1
@@ -165,7 +243,19 @@ class ModelRedis:
             batch.lease_ms = self.now_ms() + LEASE_MS
         return len(held)
 
-    def complete(self, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
+    def release(self, claims: Sequence[Claimed]) -> int:
+        held = [
+            batch
+            for claim in claims
+            if (batch := self.batches.get(claim.batch_id)) and batch.state == "claimed" and batch.is_of(claim)
+        ]
+        for batch in held:
+            batch.lease_ms = 0
+        if held:
+            self.budget.refund(claims[0].claimed_at_ms)
+        return len(held)
+
+    def complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
         accepted: set[str] = set()
         news: list[Result] = []
         for claim, result in outcomes:
@@ -179,14 +269,25 @@ class ModelRedis:
                 if self.claimed.get(claim.coin_id) == claim.batch_id:
                     del self.claimed[claim.coin_id]
                 self.outbox += result.known_prices
-                if result.known_prices:
-                    self.known.add(claim.coin_id)
-                elif result.failure and result.failure.kind == "unknown_coin" and claim.coin_id not in self.known:
-                    self.unknown.add(claim.coin_id)
+                self._remember(claim, result)
                 news.append(result)
+        if not accepted:
+            self.budget.learn(msgspec.structs.replace(called, billed=True), outcomes[0][0].claimed_at_ms)
         if news:
+            self.budget.learn(called, news[0].fetched_at_ms)
             self.settled.append(news)
         return accepted
+
+    def _remember(self, claim: Claimed, result: Result) -> None:
+        at, latest = claim.claimed_at_ms, self.latest.get(claim.coin_id, {})
+        known = {price.vs_currency: price.price for price in result.known_prices}
+        unlisted = set() if result.failure else claim.vs_currencies - set(result.prices)
+        for code, price in (known | dict.fromkeys(unlisted)).items():
+            latest[code] = (at, at + result.fresh_for_s * 1000, claim.size, claim.batch_id, price)
+        if latest:
+            self.latest[claim.coin_id] = latest
+        elif result.failure and result.failure.kind == "unknown_coin":
+            self.unknown.add(claim.coin_id)
 
     def look(self, batch_ids: Sequence[str]) -> list[Standing]:
         return [self._look(batch_id) for batch_id in batch_ids]
@@ -200,6 +301,12 @@ class ModelRedis:
         if batch.state == "open":
             return Open(batch_id, batch.size)
         return Held(batch_id, max(batch.lease_ms - self.now_ms(), 0), itself=True)
+
+    def forget(self) -> None:
+        """Come back empty."""
+        for memory in (self.batches, self.open, self.claimed, self.charges, self.latest, self.unknown, self.outbox):
+            memory.clear()
+        self.budget.forget()
 
 
 class ModelLink(RedisLink):
@@ -234,21 +341,40 @@ class ModelCoordinator(Coordinator):
     async def charge(self, caller: str, limit: int) -> Charge:
         return (await self._step()).charge(caller, limit)
 
-    async def admit(self, caller: str, coin_id: str, vs_currency: str) -> Admission | Unknown:
-        admission = (await self._step()).admit(caller, coin_id, vs_currency)
+    async def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
+        admissions = (await self._step()).admit(caller, wanted, freshness)
         self._fleet.spread_news()
-        return admission
+        return admissions
 
-    async def claim(self, wanted: Sequence[tuple[str, Trigger]]) -> list[Standing]:
-        return (await self._step()).claim(wanted)
+    async def pending(self, most: int) -> Outlook:
+        return (await self._step()).pending(most)
+
+    async def claim(self, wanted: Sequence[tuple[View, Trigger]]) -> Grant:
+        grant = (await self._step()).claim(wanted)
+        self._fleet.spread_news()
+        return grant
 
     async def renew(self, claims: Sequence[Claimed]) -> int:
         return (await self._step()).renew(claims)
 
-    async def complete(self, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
-        accepted = (await self._step()).complete(outcomes)
+    async def release(self, claims: Sequence[Claimed]) -> int:
+        return (await self._step()).release(claims)
+
+    async def complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
+        accepted = (await self._step()).complete(called, outcomes)
         self._fleet.spread_news()
         return accepted
+
+    async def permit(self, once: str | None = None, every_ms: int = 0) -> Permit:
+        return (await self._step()).budget.permit(once, every_ms)
+
+    async def report(self, called: Called, permit: Permit) -> None:
+        (await self._step()).budget.learn(called, permit.now_ms)
+        self._fleet.spread_news()
+
+    async def restore(self, until_ms: int, calls: int) -> None:
+        (await self._step()).budget.restore(until_ms, calls)
+        self._fleet.spread_news()
 
     async def look(self, batch_ids: Sequence[str]) -> list[Standing]:
         return (await self._step()).look(batch_ids)
@@ -266,11 +392,14 @@ class ModelUpstream(CoinGecko):
         self.calls: list[tuple[float, set[str], set[str]]] = []  # (trio time, coins, currencies)
         self.failure: CryptoPulseError | None = None
         self.unknown: set[str] = set()
+        self.fresh_for_s = 0
         self.next_call = trio.Event()
 
     async def fetch(
-        self, coin_ids: Collection[str], vs_currencies: Collection[str]
-    ) -> dict[str, dict[str, Decimal | None]]:
+        self, coin_ids: Collection[str], vs_currencies: Collection[str], *, start_by: float = float("inf")
+    ) -> Fetched:
+        if trio.current_time() > start_by:
+            raise PermitLapsed
         self.calls.append((trio.current_time(), set(coin_ids), set(vs_currencies)))
         self.next_call.set()
         self.next_call = trio.Event()
@@ -281,7 +410,9 @@ class ModelUpstream(CoinGecko):
             raise UpstreamFailed("too slow")
         if failure:
             raise failure
-        return {coin: dict.fromkeys(vs_currencies, price) for coin in coin_ids if coin not in self.unknown}
+        of_coin: dict[str, Decimal | None] = dict.fromkeys(vs_currencies, price)
+        prices = {coin: dict(of_coin) for coin in coin_ids if coin not in self.unknown}
+        return Fetched(prices, self.fresh_for_s)
 
 
 @dataclass
@@ -314,7 +445,8 @@ class Fleet:
         coordinator = ModelCoordinator(self, link)
         broadcast = Broadcast(coordinator)
         flusher = Flusher(name, coordinator, link, self.upstream, broadcast)
-        windows = Windows(self.settings, link, coordinator, flusher)
+        ledger = ModelLedger(coordinator)
+        windows = Windows(self.settings, link, coordinator, flusher, ledger)
         callers = Callers(name, coordinator, broadcast)
         desk = PriceDesk(name, self.settings, coordinator, flusher, windows, callers)
         scope = trio.CancelScope()
@@ -336,12 +468,19 @@ class Fleet:
         self.instances.pop(name).scope.cancel()
 
     def spread_news(self) -> None:
-        full, self.redis.full = self.redis.full, []
-        settled, self.redis.settled = self.redis.settled, []
+        redis = self.redis
+        full, told, settled = redis.full[:], redis.told[:], redis.settled[:]
+        next_calls = redis.next_calls[:]
+        for news in (redis.full, redis.told, redis.settled, redis.next_calls):
+            news.clear()
         for instance in self.instances.values():
             if instance.deaf or not instance.link.is_up:
                 continue
             for message in full:
                 instance.windows.hear_full(*message)
+            for batch_ids in told:
+                instance.windows.hear_claimed(batch_ids, LEASE_MS / 1000)
+            for in_ms in next_calls:
+                instance.windows.hear_next_call(in_ms / 1000)
             for results in settled:
                 instance.windows.hear_results(results)

@@ -1,10 +1,10 @@
-"""The flush policy and the table of states: pure."""
+"""The table of states, and what a result comes to for a request: pure."""
 
 from decimal import Decimal
 
 import pytest
 
-from core.batches import TRANSITIONS, Failure, Result, Trigger, View, next_step
+from core.batches import TRANSITIONS, Failure, Result
 from core.errors import CryptoPulseError, UnknownCoin, UnlistedCurrency, UpstreamFailed, UpstreamLimited
 from core.prices import Price
 
@@ -19,27 +19,6 @@ def result(**changes: object) -> Result:
         "upstream_ms": 1.0,
     }
     return Result(**given | changes)  # type: ignore[arg-type] # the test names what it changes
-
-
-@pytest.mark.parametrize(
-    ("view", "step"),
-    [
-        (View(due_at=5, size=1), 5),
-        (View(due_at=5, size=3), "threshold"),
-        (View(due_at=5, size=4), "threshold"),
-        (View(due_at=1, size=1), "window"),
-        (View(due_at=0.5, size=1), "window"),
-        (View(due_at=5, size=1, draining=True), "drain"),
-        (View(due_at=1, size=1, held_until=2), 2),
-        (View(due_at=5, size=3, held_until=2), 2),
-        (View(due_at=5, size=3, held_until=1), "threshold"),
-        (View(due_at=5, size=1, claimed=True, held_until=2), 2),
-        (View(due_at=5, size=1, claimed=True, held_until=1), "takeover"),
-        (View(due_at=5, size=1, draining=True, held_until=2), 2),
-    ],
-)
-def test_the_policy_says_why_to_flush_now_or_when_to_look_again(view: View, step: Trigger | float) -> None:
-    assert next_step(view, now=1, threshold=3) == step
 
 
 def test_every_state_is_reached_from_open_and_settled_ones_are_final() -> None:

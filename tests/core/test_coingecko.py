@@ -11,8 +11,9 @@ import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.coingecko import CoinGecko, open_coingecko
-from core.coingecko_answer import Answer, prices_in, retry_after_s
+from core.coingecko import CoinGecko, PermitLapsed, open_coingecko
+from core.coingecko_answer import Answer, prices_in
+from core.coingecko_headers import fresh_for_s, retry_after_s
 from core.errors import CryptoPulseError, UpstreamFailed, UpstreamLimited
 from core.prices import is_sane
 from core.settings import Settings
@@ -76,7 +77,7 @@ def raises_fit_for_callers(error: type[CryptoPulseError], *reasons: str) -> Iter
 
 
 async def test_one_call_asks_for_all_coins_in_all_currencies(coingecko: CoinGecko, simulator: Simulator) -> None:
-    prices = await coingecko.fetch({"bitcoin", "ethereum"}, {"usd", "eur"})
+    prices = (await coingecko.fetch({"bitcoin", "ethereum"}, {"usd", "eur"})).prices
     assert {coin: set(row) for coin, row in prices.items()} == {
         "bitcoin": {"usd", "eur"},
         "ethereum": {"usd", "eur"},
@@ -121,7 +122,7 @@ async def test_the_key_goes_in_the_header_of_the_free_plan_and_compression_is_de
 )
 async def test_the_host_of_the_paid_plan_is_told_by_its_name(url: str, header: str) -> None:
     async with open_coingecko(settings_for(url)) as coingecko:
-        keys = {name: value for name, value in coingecko._client.headers.items() if name.startswith("x-cg")}
+        keys = {name: value for name, value in coingecko._line._client.headers.items() if name.startswith("x-cg")}
     assert keys == {header: KEY}
 
 
@@ -148,7 +149,7 @@ async def test_the_environment_names_no_proxy(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     async with open_coingecko(settings_for(simulator_url)) as opened:
-        assert await opened.fetch({"bitcoin"}, {"usd"})
+        assert (await opened.fetch({"bitcoin"}, {"usd"})).prices
 
 
 # What is answered.
@@ -159,12 +160,12 @@ async def test_a_price_is_exactly_what_the_json_text_says(
     coingecko: CoinGecko, simulator: Simulator, text: str
 ) -> None:
     simulator.config.prices = {"bitcoin": {"usd": text}}
-    prices = await coingecko.fetch({"bitcoin"}, {"usd"})
+    prices = (await coingecko.fetch({"bitcoin"}, {"usd"})).prices
     assert str(prices["bitcoin"]["usd"]) == str(Decimal(text))
 
 
 async def test_an_unknown_coin_is_absent_and_spoils_nothing(coingecko: CoinGecko) -> None:
-    prices = await coingecko.fetch({"bitcoin", "no-such-coin"}, {"usd"})
+    prices = (await coingecko.fetch({"bitcoin", "no-such-coin"}, {"usd"})).prices
     assert list(prices) == ["bitcoin"]
 
 
@@ -188,7 +189,7 @@ async def test_a_value_that_cannot_be_a_price_spoils_only_itself(
     coingecko: CoinGecko, simulator: Simulator, text: str
 ) -> None:
     simulator.config.prices = {"bitcoin": {"usd": text, "eur": "2"}}
-    prices = await coingecko.fetch({"bitcoin", "ethereum"}, {"usd", "eur"})
+    prices = (await coingecko.fetch({"bitcoin", "ethereum"}, {"usd", "eur"})).prices
     assert prices["bitcoin"] == {"usd": None, "eur": 2}
     assert prices["ethereum"]["usd"]
 
@@ -236,6 +237,247 @@ def test_json_that_is_no_answer_to_the_question_is_a_failure(body: bytes) -> Non
 
 def test_a_coin_may_have_the_name_of_an_error_field() -> None:
     assert prices_in(Answer(200, {}, b'{"status":{"usd":1}}'), {"status"}, {"usd"}) == {"status": {"usd": 1}}
+
+
+# How long it may be kept.
+
+
+async def test_prices_come_with_the_time_that_they_may_be_kept(coingecko: CoinGecko, simulator: Simulator) -> None:
+    simulator.config.update_period_s = 1
+    assert (await coingecko.fetch({"bitcoin"}, {"usd"})).fresh_for_s == 30
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "age", "seconds"),
+    [
+        ("max-age=30, public, must-revalidate, s-maxage=60", "12", 18),
+        ("max-age=30, public, must-revalidate, s-maxage=60", "120", 0),
+        ("max-age=30", None, 30),
+        ("MAX-AGE=30", "0", 30),
+        ('max-age="30"', "0", 30),
+        ("max-age=999999", "5", 3600),
+        ("max-age=7200", "3700", 3500),
+        (None, "5", 0),
+        ("", None, 0),
+        ("s-maxage=60", None, 0),
+        ("public", None, 0),
+        ("max-age", None, 0),
+        ("max-age=", None, 0),
+        ("max-age=-5", None, 0),
+        ("max-age=30.5", None, 0),
+        ("max-age=soon", None, 0),
+        ("max-age=" + "9" * 5000, None, 0),
+        ("max-age=30", "-5", 0),
+        ("max-age=30", "1, 2", 0),
+        ("max-age=30", "", 0),
+        ("max-age=30, max-age=60", None, 0),
+        ("max-age=30, no-store", None, 0),
+        ("no-cache, max-age=30", None, 0),
+        ('max-age=30, no-cache="set-cookie"', None, 0),
+        ('private="x, max-age=30"', None, 0),
+        ("x-max-age=30", None, 0),
+        ("x.max-age=30", None, 0),
+    ],
+)
+def test_an_answer_may_be_kept_for_what_is_left_of_its_max_age(
+    cache_control: str | None, age: str | None, seconds: int
+) -> None:
+    headers = {"cache-control": cache_control, "age": age}
+    assert fresh_for_s({name: text for name, text in headers.items() if text is not None}) == seconds
+
+
+@given(st.text(), st.none() | st.text())
+@example("max-age=\u0663", None)
+@example("max-age=30", "\u0663")
+def test_headers_of_any_text_allow_an_hour_at_most(cache_control: str, age: str | None) -> None:
+    headers = {"cache-control": cache_control} | ({} if age is None else {"age": age})
+    assert 0 <= fresh_for_s(headers) <= 3600
+
+
+# What else is asked.
+
+
+async def test_the_list_of_coins_comes_byte_for_byte(coingecko: CoinGecko, simulator: Simulator) -> None:
+    body = await coingecko.coin_list()
+    assert {"id": "bitcoin", "symbol": "btc", "name": "Bitcoin"} in json.loads(body)
+    (call,) = simulator.calls
+    assert call.path == "/api/v3/coins/list"
+
+
+async def test_a_list_of_coins_far_longer_than_prices_may_be_is_read(
+    coingecko: CoinGecko, simulator: Simulator
+) -> None:
+    simulator.config.failures = [failures.Huge(padding_bytes=8_000_000, calls=1)]
+    assert len(await coingecko.coin_list()) > 8_000_000
+    simulator.config.failures = [failures.Huge(padding_bytes=17_000_000)]
+    with raises_fit_for_callers(UpstreamFailed, "16777216 bytes"):
+        await coingecko.coin_list()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "",
+        "null",
+        "[1]",
+        "[{}]",
+        '[{"id":"bitcoin","symbol":"btc"}]',
+        '[{"id":"bitcoin","symbol":"btc","name":5}]',
+        '[{"id":"bitcoin","symbol":"btc","name":"Bitcoin"}',
+        '{"status":{"error_code":10005}}',
+    ],
+)
+async def test_what_is_no_list_of_coins_is_a_failure(coingecko: CoinGecko, simulator: Simulator, text: str) -> None:
+    simulator.config.failures = [failures.Body(text=text)]
+    with raises_fit_for_callers(UpstreamFailed):
+        await coingecko.coin_list()
+
+
+async def test_a_list_of_coins_has_time_of_its_own(simulator: Simulator, simulator_url: str) -> None:
+    simulator.config.latency_ms = 100
+    async with open_coingecko(settings_for(simulator_url, upstream_timeout_ms=1)) as coingecko:
+        assert await coingecko.coin_list()
+
+
+async def test_calls_of_the_month_are_told_as_coingecko_counts_them(coingecko: CoinGecko, simulator: Simulator) -> None:
+    coingecko._line._client.headers["x-cg-pro-api-key"] = KEY
+    simulator.credits_used = 32
+    assert await coingecko.usage() == 32
+
+
+@pytest.mark.parametrize("count", ["-1", "1.5", '"32"', "null"])
+async def test_a_count_that_is_none_is_a_failure(coingecko: CoinGecko, simulator: Simulator, count: str) -> None:
+    simulator.config.failures = [failures.Body(text=f'{{"current_total_monthly_calls":{count}}}')]
+    with raises_fit_for_callers(UpstreamFailed):
+        await coingecko.usage()
+
+
+async def test_the_free_plan_refuses_to_tell_its_calls(coingecko: CoinGecko) -> None:
+    assert not coingecko.tells_usage
+    with raises_fit_for_callers(UpstreamFailed, "CoinGecko error 10005"):
+        await coingecko.usage()
+
+
+async def test_the_paid_plan_tells_its_calls() -> None:
+    async with open_coingecko(settings_for("https://pro-api.coingecko.com")) as coingecko:
+        assert coingecko.tells_usage
+
+
+@pytest.mark.parametrize("ask", [CoinGecko.coin_list, CoinGecko.usage])
+async def test_whatever_is_asked_may_be_limited(
+    coingecko: CoinGecko, simulator: Simulator, ask: Callable[[CoinGecko], Awaitable[object]]
+) -> None:
+    simulator.config.failures = [failures.TooManyRequests(retry_after="7")]
+    with raises_fit_for_callers(UpstreamLimited, "HTTP 429"):
+        await ask(coingecko)
+
+
+# What a permit allows.
+
+
+async def test_a_call_whose_permit_lapsed_is_not_made(coingecko: CoinGecko, simulator: Simulator) -> None:
+    with pytest.raises(PermitLapsed):
+        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() - 0.001)
+    assert simulator.calls == []
+    assert (await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 10)).prices
+
+
+async def test_a_call_that_is_connected_too_late_is_not_made(
+    coingecko: CoinGecko, simulator: Simulator, slow_connect: None
+) -> None:
+    with pytest.raises(PermitLapsed):
+        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)
+    assert simulator.calls == []
+
+
+async def test_where_connecting_takes_longer_than_a_permit_lasts_calls_are_made_late_rather_than_never(
+    coingecko: CoinGecko, simulator: Simulator, slow_connect: None
+) -> None:
+    outcomes = []
+    for _ in range(5):
+        try:
+            await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)
+            outcomes.append("made")
+        except PermitLapsed:
+            outcomes.append("lapsed")
+        close_idle_connections(coingecko)
+    assert outcomes == ["lapsed", "made", "made", "made", "made"]
+    await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 10)
+    close_idle_connections(coingecko)
+    with pytest.raises(PermitLapsed):
+        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)
+    with pytest.raises(PermitLapsed):  # before it began to connect
+        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() - 0.001)
+
+
+@pytest.fixture
+def slow_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = trio.open_tcp_stream
+
+    async def connect_slowly(*args: Any, **options: Any) -> trio.SocketStream:
+        await trio.sleep(0.05)
+        return await connect(*args, **options)
+
+    monkeypatch.setattr(trio, "open_tcp_stream", connect_slowly)
+
+
+def close_idle_connections(coingecko: CoinGecko) -> None:
+    pool = coingecko._line._client._transport._pool  # type: ignore[attr-defined] # httpx's own
+    for connection in pool.connections:
+        connection._connection._expire_at = 0
+
+
+# What it costs.
+
+
+@pytest.mark.parametrize(
+    ("failure", "billed"),
+    [
+        (failures.ServerError(status=503), False),
+        (failures.Redirect(), False),
+        (failures.Html(status=403), False),
+        (failures.Body(status=401, text='{"status":{"error_code":10002}}'), False),
+        (failures.TooManyRequests(), False),
+        (failures.TooManyRequests(status=200), True),
+        (failures.Body(status=200, text='{"status":{"error_code":10005}}'), True),
+        (failures.InvalidJson(), True),
+        (failures.Huge(padding_bytes=3_000_000), True),
+        (failures.Gzip(), True),
+        (failures.Reset(), True),
+        (failures.Truncated(), True),
+        (failures.Hang(), True),
+    ],
+    ids=repr,
+)
+async def test_a_failed_call_counts_unless_coingecko_surely_charges_nothing_for_it(
+    simulator: Simulator, simulator_url: str, failure: failures.AnyFailure, billed: bool
+) -> None:
+    simulator.config.failures = [failure]
+    async with open_coingecko(settings_for(simulator_url, upstream_timeout_ms=300)) as coingecko:
+        with pytest.raises((UpstreamFailed, UpstreamLimited)) as caught:
+            await coingecko.fetch({"bitcoin"}, {"usd"})
+    assert isinstance(caught.value, UpstreamFailed | UpstreamLimited)
+    assert caught.value.billed == billed
+
+
+async def test_a_call_that_never_left_costs_nothing(simulator_url: str, slow_connect: None) -> None:
+    for url in ("http://127.0.0.1:1", "http://a..b", simulator_url):
+        async with open_coingecko(settings_for(url, upstream_timeout_ms=20)) as coingecko:
+            with pytest.raises(UpstreamFailed) as caught:
+                await coingecko.fetch({"bitcoin"}, {"usd"})
+        assert not caught.value.billed
+
+
+async def test_a_refusal_that_breaks_off_costs_nothing() -> None:
+    async def refuse(stream: trio.abc.Stream) -> None:
+        await stream.send_all(b"HTTP/1.1 503 Unavailable\r\ncontent-length: 5\r\n\r\n{")
+        await stream.aclose()
+
+    async with raw_server(refuse) as (url, _), open_coingecko(settings_for(url)) as coingecko:
+        with pytest.raises(UpstreamFailed) as caught:
+            await coingecko.fetch({"bitcoin"}, {"usd"})
+    assert not caught.value.billed
 
 
 # What goes wrong.
@@ -288,11 +530,20 @@ async def test_a_429_does_not_wait_for_the_rest_of_its_body() -> None:
             await coingecko.fetch({"bitcoin"}, {"usd"})
 
 
-async def test_used_up_credits_have_a_message_of_their_own(coingecko: CoinGecko, simulator: Simulator) -> None:
+async def test_used_up_credits_have_a_message_of_their_own_and_do_not_come_back_in_a_minute(
+    coingecko: CoinGecko, simulator: Simulator
+) -> None:
     simulator.config.failures = [failures.Body(status=429, text=CREDITS_USED_UP.decode())]
     with pytest.raises(UpstreamLimited, match="this month") as caught:
         await coingecko.fetch({"bitcoin"}, {"usd"})
     assert "10006" in str(caught.value.__cause__)
+    assert caught.value.retry_after_s == 3600
+
+
+def test_used_up_credits_that_say_when_to_come_back_are_believed() -> None:
+    with pytest.raises(UpstreamLimited) as caught:
+        prices_in(Answer(429, {"retry-after": "7"}, CREDITS_USED_UP), {"bitcoin"}, {"usd"})
+    assert caught.value.retry_after_s == 7
 
 
 @pytest.mark.parametrize(
@@ -351,13 +602,13 @@ async def test_whatever_else_goes_wrong_is_a_failure_and_the_next_call_works(
     simulator.config.failures = [type(failure)(**{**as_dict(failure), "calls": 1})]
     with raises_fit_for_callers(UpstreamFailed, reason):
         await coingecko.fetch({"bitcoin"}, {"usd"})
-    assert await coingecko.fetch({"bitcoin"}, {"usd"})
+    assert (await coingecko.fetch({"bitcoin"}, {"usd"})).prices
     assert len(simulator.calls) == 2
 
 
 async def test_a_body_as_large_as_allowed_is_read(coingecko: CoinGecko, simulator: Simulator) -> None:
     simulator.config.failures = [failures.Huge(padding_bytes=1_000_000)]
-    assert await coingecko.fetch({"bitcoin"}, {"usd"})
+    assert (await coingecko.fetch({"bitcoin"}, {"usd"})).prices
 
 
 @pytest.mark.parametrize(
@@ -403,7 +654,7 @@ async def test_a_host_that_never_answers_is_a_failure_when_the_time_is_up(
     async with open_coingecko(settings_for(simulator_url, upstream_timeout_ms=100)) as coingecko:
         with raises_fit_for_callers(UpstreamFailed, "no whole answer within 0.1 s"):
             await coingecko.fetch({"bitcoin"}, {"usd"})
-        assert await coingecko.fetch({"bitcoin"}, {"usd"})
+        assert (await coingecko.fetch({"bitcoin"}, {"usd"})).prices
 
 
 async def test_the_time_is_for_the_whole_call_not_for_each_read() -> None:
@@ -426,7 +677,7 @@ async def test_a_cancelled_call_is_only_cancelled_and_the_next_one_works(
         with trio.move_on_after(n * 0.005) as scope:
             await coingecko.fetch({"bitcoin"}, {"usd"})
         assert scope.cancelled_caught
-    assert await coingecko.fetch({"bitcoin"}, {"usd"})
+    assert (await coingecko.fetch({"bitcoin"}, {"usd"})).prices
 
 
 def as_dict(failure: failures.AnyFailure) -> dict[str, Any]:

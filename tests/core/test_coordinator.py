@@ -9,11 +9,16 @@ import redis
 import trio
 
 from core import keys
-from core.batches import Failure, Result, unknown_coin
-from core.coordinator import Admission, Claimed, Coordinator, Gone, Held, Open, Settled, Unknown
+from core.admissions import Joined, Unknown
+from core.batches import Failure, Result, Trigger, Wanted, unknown_coin
+from core.coordinator import Coordinator
 from core.errors import OutboxFull
+from core.flush_policy import View
+from core.freshness import FETCH
 from core.limits import OverLimit
+from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
+from core.standings import Claimed, Gone, Held, Open, Settled, Standing
 from tests.core.model import settings_for_tests
 
 
@@ -30,16 +35,35 @@ def result_of(claim: Claimed, **prices: str) -> Result:
     )
 
 
-async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: str = "usd") -> Admission:
-    admission = await coordinator.admit("user:ann", coin_id, currency)
-    assert isinstance(admission, Admission)
-    return admission
+async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: str = "usd") -> Joined:
+    admissions = await coordinator.admit("user:ann", [Wanted(coin_id, (currency,))], FETCH)
+    (joined,) = admissions.of_coins
+    assert isinstance(joined, Joined)
+    return joined
 
 
-async def claim(coordinator: Coordinator, batch_id: str) -> Claimed:
-    (claimed,) = await coordinator.claim([(batch_id, "window")])
+async def remaining_after(coordinator: Coordinator, coin_id: str) -> int:
+    admissions = await coordinator.admit("user:ann", [Wanted(coin_id, ("usd",))], FETCH)
+    return admissions.charge.remaining
+
+
+async def claim_all(coordinator: Coordinator, *batch_ids: str, trigger: Trigger = "window") -> list[Standing]:
+    views = [View(batch_id, "bitcoin", due_at=0) for batch_id in batch_ids]
+    return (await coordinator.claim([(view, trigger) for view in views])).standings
+
+
+async def claim(coordinator: Coordinator, batch_id: str, coin_id: str = "bitcoin") -> Claimed:
+    grant = await coordinator.claim([(View(batch_id, coin_id, due_at=0), "window")])
+    (claimed,) = grant.standings
     assert isinstance(claimed, Claimed)
     return claimed
+
+
+async def complete(coordinator: Coordinator, claimed: Claimed, result: Result) -> set[str]:
+    failure = result.failure and result.failure.kind
+    outcomes = {"upstream_failed": "failed", "upstream_limited": "limited"}
+    called = Called(outcomes.get(failure or "", "answered"))  # type: ignore[arg-type] # literals
+    return await coordinator.complete(called, [(claimed, result)])
 
 
 @pytest.fixture
@@ -55,7 +79,7 @@ async def test_the_first_request_opens_a_batch_and_the_next_join_it(coordinator:
     assert (first.size, second.size, other.size) == (1, 2, 1)
     assert first.batch_id == second.batch_id != other.batch_id
     assert 0 < second.due_in_ms <= first.due_in_ms <= 5000
-    assert [each.charge.remaining for each in (first, second, other)] == [19, 18, 17]
+    assert await remaining_after(coordinator, "bitcoin") == 16
 
 
 async def test_a_claim_tells_all_that_the_flush_needs(coordinator: Coordinator) -> None:
@@ -74,7 +98,7 @@ async def test_a_claimed_batch_admits_nobody_and_is_held_against_others(coordina
     await claim(coordinator, first.batch_id)
     second = await admit(coordinator)
 
-    held, held_back = await coordinator.claim([(first.batch_id, "window"), (second.batch_id, "window")])
+    held, held_back = await claim_all(coordinator, first.batch_id, second.batch_id)
 
     assert second.batch_id != first.batch_id
     assert isinstance(held, Held)
@@ -91,7 +115,7 @@ async def test_completion_keeps_the_result_frees_the_coin_and_fills_the_outbox(
     second = await admit(coordinator)
     result = result_of(claimed, usd="1E-12", eur="12345678.123456789")
 
-    assert await coordinator.complete([(claimed, result)]) == {first.batch_id}
+    assert await complete(coordinator, claimed, result) == {first.batch_id}
 
     assert await coordinator.look([first.batch_id, second.batch_id]) == [
         Settled(first.batch_id, result),
@@ -107,21 +131,22 @@ async def test_completion_keeps_the_result_frees_the_coin_and_fills_the_outbox(
         }
         for currency, price in (("usd", "0.000000000001"), ("eur", "12345678.123456789"))
     ]
-    assert isinstance((await coordinator.claim([(second.batch_id, "window")]))[0], Claimed)
+    assert isinstance((await claim_all(coordinator, second.batch_id))[0], Claimed)
 
 
 async def test_a_completion_that_comes_twice_counts_once(coordinator: Coordinator, client: Any) -> None:
     claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
-    done = [(claimed, result_of(claimed, usd="1"))]
+    result = result_of(claimed, usd="1")
 
-    assert await coordinator.complete(done) == await coordinator.complete(done) == {claimed.batch_id}
+    for _ in range(2):
+        assert await complete(coordinator, claimed, result) == {claimed.batch_id}
     assert client.xlen(keys.OUTBOX) == 1
 
 
 async def test_a_failure_reaches_the_looker_and_not_the_outbox(coordinator: Coordinator, client: Any) -> None:
     claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
     failed = result_of(claimed)
-    await coordinator.complete([(claimed, failed)])
+    await complete(coordinator, claimed, failed)
 
     assert await coordinator.look([claimed.batch_id]) == [Settled(claimed.batch_id, failed)]
     assert client.xlen(keys.OUTBOX) == 0
@@ -133,13 +158,13 @@ async def test_when_the_lease_ends_another_takes_over_and_the_late_result_is_ref
     late = await claim(coordinator, (await admit(coordinator)).batch_id)
     client.hset(f"{keys.PREFIX}:batch:{late.batch_id}", "lease", "0")
 
-    (taken,) = await coordinator.claim([(late.batch_id, "window")])
+    (taken,) = await claim_all(coordinator, late.batch_id)
 
     assert isinstance(taken, Claimed)
     assert (taken.fence, taken.trigger) == (late.fence + 1, "takeover")
     assert await coordinator.renew([late]) == 0
-    assert await coordinator.complete([(late, result_of(late, usd="1"))]) == set()
-    assert await coordinator.complete([(taken, result_of(taken, usd="2"))]) == {late.batch_id}
+    assert await complete(coordinator, late, result_of(late, usd="1")) == set()
+    assert await complete(coordinator, taken, result_of(taken, usd="2")) == {late.batch_id}
 
 
 async def test_claiming_the_next_batch_takes_an_abandoned_one_over_too(coordinator: Coordinator, client: Any) -> None:
@@ -147,11 +172,11 @@ async def test_claiming_the_next_batch_takes_an_abandoned_one_over_too(coordinat
     client.hset(f"{keys.PREFIX}:batch:{abandoned.batch_id}", "lease", "0")
     after = await admit(coordinator)
 
-    standings = await coordinator.claim([(after.batch_id, "threshold")])
+    standings = await claim_all(coordinator, after.batch_id, trigger="threshold")
 
     assert [(each.batch_id, each.trigger) for each in standings if isinstance(each, Claimed)] == [
-        (abandoned.batch_id, "takeover"),
         (after.batch_id, "threshold"),
+        (abandoned.batch_id, "takeover"),
     ]
 
 
@@ -165,7 +190,7 @@ async def test_renewal_lengthens_the_lease(coordinator: Coordinator, client: Any
 
 
 async def test_a_batch_that_redis_does_not_know_is_gone(coordinator: Coordinator) -> None:
-    assert await coordinator.look(["nobody"]) == await coordinator.claim([("nobody", "window")]) == [Gone("nobody")]
+    assert await coordinator.look(["nobody"]) == await claim_all(coordinator, "nobody") == [Gone("nobody")]
 
 
 async def test_nothing_in_redis_stays_for_ever(coordinator: Coordinator, client: Any) -> None:
@@ -174,7 +199,7 @@ async def test_nothing_in_redis_stays_for_ever(coordinator: Coordinator, client:
     await coordinator.charge("login:127.0.0.1", 5)
     assert [name for name in client.scan_iter() if client.ttl(name) < 0] == []
 
-    await coordinator.complete([(claimed, result_of(claimed, usd="1"))])
+    await complete(coordinator, claimed, result_of(claimed, usd="1"))
     assert [name for name in client.scan_iter() if client.ttl(name) < 0] == [keys.OUTBOX]
 
 
@@ -194,7 +219,7 @@ async def test_exactly_the_limit_is_granted_of_many_at_once(coordinator: Coordin
 
     async def ask() -> None:
         try:
-            granted.append((await admit(coordinator)).charge.remaining)
+            granted.append(await remaining_after(coordinator, "bitcoin"))
         except OverLimit as error:
             refused.append(error)
 
@@ -253,7 +278,7 @@ async def test_a_redis_out_of_memory_refuses_a_claim_and_leaves_the_batch_open(
     client.config_set("maxmemory", 1)
     try:
         with pytest.raises(RedisRefused):
-            await coordinator.claim([(admission.batch_id, "window")])
+            await claim_all(coordinator, admission.batch_id)
     finally:
         client.config_set("maxmemory", 0)
 
@@ -276,9 +301,9 @@ async def test_a_claim_that_redis_lost_does_not_pass_for_the_one_after_it(
     again = await claim(coordinator, admission.batch_id)
 
     assert again.fence == lost.fence
-    assert await coordinator.complete([(lost, result_of(lost, usd="1"))]) == set()
+    assert await complete(coordinator, lost, result_of(lost, usd="1")) == set()
     assert await coordinator.renew([lost]) == 0
-    assert await coordinator.complete([(again, result_of(again, usd="2"))]) == {admission.batch_id}
+    assert await complete(coordinator, again, result_of(again, usd="2")) == {admission.batch_id}
 
 
 async def test_a_result_that_cannot_be_read_is_gone(coordinator: Coordinator, client: Any) -> None:
@@ -291,13 +316,13 @@ async def test_a_result_that_cannot_be_read_is_gone(coordinator: Coordinator, cl
 async def test_a_coin_that_coingecko_did_not_know_gets_no_batch_for_ten_minutes(
     coordinator: Coordinator, client: Any
 ) -> None:
-    claimed = await claim(coordinator, (await admit(coordinator, "nocoin")).batch_id)
+    claimed = await claim(coordinator, (await admit(coordinator, "nocoin")).batch_id, "nocoin")
     unknown = msgspec.structs.replace(result_of(claimed), failure=unknown_coin("nocoin"))
-    await coordinator.complete([(claimed, unknown)])
+    await complete(coordinator, claimed, unknown)
 
-    refused = await coordinator.admit("user:ann", "nocoin", "usd")
+    refused = await coordinator.admit("user:ann", [Wanted("nocoin", ("usd",))], FETCH)
 
-    assert isinstance(refused, Unknown)
+    assert refused.of_coins == [Unknown()]
     assert refused.charge.remaining == 18
     assert 590 < client.ttl(f"{keys.PREFIX}:unknown:nocoin") <= 600
     assert (await admit(coordinator)).size == 1
@@ -305,7 +330,7 @@ async def test_a_coin_that_coingecko_did_not_know_gets_no_batch_for_ten_minutes(
 
 async def test_a_failure_of_the_upstream_does_not_make_a_coin_unknown(coordinator: Coordinator) -> None:
     claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
-    await coordinator.complete([(claimed, result_of(claimed))])
+    await complete(coordinator, claimed, result_of(claimed))
     assert (await admit(coordinator)).size == 1
 
 
@@ -313,5 +338,5 @@ async def test_one_odd_answer_does_not_make_a_coin_unknown_that_had_a_price(coor
     for odd in (False, True):
         claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
         result = msgspec.structs.replace(result_of(claimed), failure=unknown_coin("bitcoin"))
-        await coordinator.complete([(claimed, result if odd else result_of(claimed, usd="1"))])
+        await complete(coordinator, claimed, result if odd else result_of(claimed, usd="1"))
     assert (await admit(coordinator)).size == 1

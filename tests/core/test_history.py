@@ -1,6 +1,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,12 +14,14 @@ from trio_asyncio import aio_as_trio
 from core import history as history_module
 from core.errors import HistoryUnavailable
 from core.history import History, HistoryPage, PricesRefused, open_history
+from core.month import MonthCount
 from core.prices import Price, from_unix_ms
 from server.local import LocalPostgres
 
 Sql = Callable[[str, str], list[asyncpg.Record]]
 
 NOON_MS = 1_772_280_000_000  # 2026-02-28T12:00Z
+FEBRUARY = date(2026, 2, 1)
 
 
 @pytest.fixture
@@ -84,6 +86,39 @@ async def test_a_batch_fetched_again_at_another_time_is_another_price(history: H
 async def test_keeping_no_prices_is_fine(history: History) -> None:
     await history.keep([])
     assert await whole_page(history) == HistoryPage([], 0)
+
+
+async def test_a_months_count_of_calls_is_kept_with_the_prices(history: History) -> None:
+    await history.keep([price_at(NOON_MS)], MonthCount(FEBRUARY, 5))
+    assert (await history.calls_in(FEBRUARY), (await whole_page(history)).total_items) == (5, 1)
+
+
+async def test_a_month_that_was_never_counted_has_seen_no_calls(history: History) -> None:
+    await history.keep([price_at(NOON_MS)], MonthCount(FEBRUARY, 5))
+    await history.keep([price_at(NOON_MS + 1)])
+    assert await history.calls_in(date(2026, 3, 1)) == 0
+
+
+async def test_a_count_only_grows_and_each_month_has_its_own(history: History) -> None:
+    march = date(2026, 3, 1)
+    for month, calls in [(FEBRUARY, 5), (march, 1), (FEBRUARY, 4), (FEBRUARY, 2**63 - 1), (march, 0)]:
+        await history.keep([price_at(NOON_MS)], MonthCount(month, calls))
+    assert (await history.calls_in(FEBRUARY), await history.calls_in(march)) == (2**63 - 1, 1)
+
+
+async def test_prices_that_are_refused_leave_the_count_as_it_was(history: History) -> None:
+    await history.keep([price_at(NOON_MS)], MonthCount(FEBRUARY, 5))
+    with pytest.raises(PricesRefused):
+        await history.keep([price_at(NOON_MS + 1), price_at(NOON_MS, "-1")], MonthCount(FEBRUARY, 6))
+    assert await history.calls_in(FEBRUARY) == 5
+
+
+async def test_many_may_write_counts_of_a_month_at_once_and_the_highest_stays(history: History) -> None:
+    same = [price_at(NOON_MS + n) for n in range(50)]
+    async with trio.open_nursery() as nursery:
+        for n in range(20):
+            nursery.start_soon(history.keep, same, MonthCount(FEBRUARY, n * 7 % 20))
+    assert (await history.calls_in(FEBRUARY), (await whole_page(history)).total_items) == (19, 50)
 
 
 async def test_a_page_holds_one_coin_in_one_currency(history: History) -> None:
@@ -195,11 +230,13 @@ async def test_what_went_wrong_is_told_to_the_operator_and_not_to_the_caller(
 async def test_a_postgres_that_never_answers_is_away(
     monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery, asyncio_loop: object
 ) -> None:
-    monkeypatch.setattr(history_module, "_PAGE_S", 0.15)
+    monkeypatch.setattr(history_module, "_READ_S", 0.15)
     monkeypatch.setattr(history_module, "_KEEP_S", 0.15)
     async with silent_server(nursery) as port, open_history(f"postgres://u:p@127.0.0.1:{port}/d") as history:
         with pytest.raises(HistoryUnavailable):
             await whole_page(history)
+        with pytest.raises(HistoryUnavailable):
+            await history.calls_in(FEBRUARY)
         with pytest.raises(HistoryUnavailable):
             await history.keep([price_at(NOON_MS)])
 
@@ -208,7 +245,7 @@ async def test_a_query_that_takes_too_long_is_given_up_and_the_next_one_works(
     history: History, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await history.keep([price_at(NOON_MS)])
-    monkeypatch.setattr(history_module, "_PAGE_S", 0.3)
+    monkeypatch.setattr(history_module, "_READ_S", 0.3)
     locker = await aio_as_trio(asyncpg.connect)(database_url)
     await aio_as_trio(locker.execute)("BEGIN")
     await aio_as_trio(locker.execute)("LOCK TABLE prices")

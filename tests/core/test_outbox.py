@@ -1,6 +1,7 @@
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,8 @@ from trio_asyncio import aio_as_trio
 from core import outbox
 from core.errors import HistoryUnavailable, RedisUnavailable
 from core.history import History, open_history
-from core.keys import OUTBOX, OUTBOX_REFUSED
+from core.keys import BUDGET, OUTBOX, OUTBOX_REFUSED
+from core.month import MonthCount
 from core.outbox import OutboxWriter
 from core.outbox_stream import GROUP, Entry
 from core.prices import Price, from_unix_ms, is_sane
@@ -27,6 +29,8 @@ from tests.waiting import until
 Sql = Callable[[str, str], list[Any]]
 
 AT_MS = 1_772_280_000_000
+FEBRUARY = date(2026, 2, 1)
+FEBRUARY_ENDS_MS = 1_772_323_200_000
 
 
 class Noticing:
@@ -36,8 +40,8 @@ class Noticing:
         self._history = history
         self.wrote = trio.Event()
 
-    async def keep(self, prices: Sequence[Price]) -> None:
-        await self._history.keep(prices)
+    async def keep(self, prices: Sequence[Price], counted: MonthCount | None = None) -> None:
+        await self._history.keep(prices, counted)
         self.wrote.set()
 
     async def next_write(self) -> None:
@@ -131,6 +135,71 @@ async def test_an_empty_outbox_gives_nothing_to_do(writer: OutboxWriter) -> None
     assert await writer.run_once() == 0
 
 
+async def test_the_months_count_of_calls_goes_to_postgres_with_the_prices(
+    writer: OutboxWriter, server: redis.Redis, history: History
+) -> None:
+    await writer.run_once()
+    server.hset(BUDGET, mapping={"calls": 5, "until": FEBRUARY_ENDS_MS, "run": "x", "next": 0})
+    assert await writer.run_once() == 0
+    assert await history.calls_in(FEBRUARY) == 0
+    add(server)
+    await writer.run_once()
+    assert await history.calls_in(FEBRUARY) == 5
+
+
+async def test_the_count_survives_prices_that_postgres_refuses(
+    writer: OutboxWriter, server: redis.Redis, history: History, database_url: str, sql: Sql
+) -> None:
+    server.hset(BUDGET, mapping={"calls": 5, "until": FEBRUARY_ENDS_MS})
+    sql(database_url, "ALTER TABLE prices ADD CONSTRAINT unlucky CHECK (price <> 13)")
+    try:
+        for n in (13, 14):
+            add(server, str(n))
+        await writer.run_once()
+        await writer.run_once()
+    finally:
+        sql(database_url, "ALTER TABLE prices DROP CONSTRAINT unlucky")
+    assert await history.calls_in(FEBRUARY) == 5
+    assert await kept_in(history) == [14]
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"calls": "5"},
+        {"until": str(FEBRUARY_ENDS_MS)},
+        {"calls": "five", "until": str(FEBRUARY_ENDS_MS)},
+        {"calls": "-1", "until": str(FEBRUARY_ENDS_MS)},
+        {"calls": str(2**63), "until": str(FEBRUARY_ENDS_MS)},
+        {"calls": "5", "until": "soon"},
+        {"calls": "5", "until": "9" * 30},
+        {"calls": "5", "until": "-" + "9" * 17},
+    ],
+    ids=repr,
+)
+async def test_a_budget_that_makes_no_sense_keeps_no_price_from_postgres(
+    writer: OutboxWriter, server: redis.Redis, history: History, database_url: str, sql: Sql, budget: dict[str, str]
+) -> None:
+    add(server)
+    await writer.run_once()
+    server.hset(BUDGET, mapping=budget)  # type: ignore[arg-type] # redis-py's own type is invariant
+    assert await writer.run_once() == 1
+    assert len(await kept_in(history)) == 1
+    assert sql(database_url, "SELECT * FROM upstream_calls") == []
+
+
+async def test_a_budget_that_is_no_hash_keeps_no_price_from_postgres(
+    writer: OutboxWriter, server: redis.Redis, history: History
+) -> None:
+    add(server)
+    await writer.run_once()
+    server.set(BUDGET, "x")
+    with structlog.testing.capture_logs() as logs:
+        assert await writer.run_once() == 1
+    assert len(await kept_in(history)) == 1
+    assert [log["event"] for log in logs] == ["budget unreadable"]
+
+
 async def test_while_postgres_is_away_prices_stay_and_are_written_once_it_is_back(
     writer: OutboxWriter, server: redis.Redis, history: History, away_postgres: LocalPostgres
 ) -> None:
@@ -187,8 +256,8 @@ async def test_what_a_dead_instance_took_is_written_by_another_once(
     with trio.CancelScope() as dying:
 
         class DiesAfterWriting(Noticing):
-            async def keep(self, prices: Sequence[Price]) -> None:
-                await super().keep(prices)
+            async def keep(self, prices: Sequence[Price], counted: MonthCount | None = None) -> None:
+                await super().keep(prices, counted)
                 dying.cancel()
                 await trio.lowlevel.checkpoint()
 

@@ -3,6 +3,7 @@
 A failing seed is named by the test, and replays exactly: pytest tests/core/test_schedules.py -k 'seed and 123'.
 """
 
+import itertools
 import logging
 import random
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from core.batches import Quote
-from core.errors import CryptoPulseError, ResultTimeout, UpstreamFailed
+from core.batches import Quote, Wanted
+from core.errors import CryptoPulseError, ResultTimeout, UpstreamFailed, UpstreamLimited
+from core.permits import PERMIT_S, interval_ms
 from core.price_desk import PriceDesk
 from tests.core.model import Fleet, settings_for_tests
 
@@ -50,13 +52,21 @@ class World:
         self.story = Story()
         threshold = self.chance.choice([1, 2, 3, 5, 1000])
         settings = settings_for_tests(
-            batch_threshold=threshold, batch_window_ms=500, upstream_timeout_ms=1000, throttle_global_limit=1_000_000
+            batch_threshold=threshold,
+            batch_window_ms=500,
+            batch_ride_along=self.chance.random() < 0.7,
+            upstream_timeout_ms=1000,
+            upstream_max_ids=self.chance.choice([1, 2, 500]),
+            upstream_calls_per_minute=self.chance.choice([None, None, 30, 120]),
+            throttle_global_limit=1_000_000,
         )
+        self.interval_s = interval_ms(settings.upstream_calls_per_minute) / 1000
         self.fleet = Fleet(nursery, settings)
         self.fleet.upstream.timeout_s = 1.0
         self.fleet.redis_latency_s = self.chance.choice([0.0, 0.001, 0.05])
         self.connections: dict[str, set[trio.CancelScope]] = {}  # {instance: ends one connection to it}
         self.started = 0
+        self.was_limited = False
 
     async def run(self) -> Story:
         for _ in range(self.chance.randint(2, 3)):
@@ -93,8 +103,8 @@ class World:
     async def ask_desk(self, desk: PriceDesk, request: Request, connection: trio.CancelScope, name: str) -> None:
         self.connections[name].add(connection)
         try:
-            async with desk.admit(request.coin_id, "usd", caller="user:a") as waiter:
-                request.answer = await waiter.quote()
+            async with desk.admit([Wanted(request.coin_id, ("usd",))], caller="user:a") as admitted:
+                request.answer = await admitted.waiters[0].quote("usd")
         except CryptoPulseError as error:
             request.answer = error
         finally:
@@ -148,8 +158,9 @@ class World:
         for instance in cut:
             instance.link.cut()
         redis = self.fleet.redis
-        for memory in (redis.batches, redis.open, redis.claimed):
-            memory.clear()
+        kept, redis.outbox = redis.outbox, []  # which Postgres has, here
+        redis.forget()
+        redis.outbox = kept
         await trio.sleep(self.chance.choice([0.1, 0.5, 1.5]))
         for instance in cut:
             instance.link.mend()
@@ -159,7 +170,9 @@ class World:
         await trio.lowlevel.checkpoint()
 
     async def fail_upstream(self) -> None:
-        self.fleet.upstream.failure = self.chance.choice([None, UpstreamFailed("broken")])
+        limited = UpstreamLimited("too many", retry_after_s=self.chance.randint(1, 10))
+        self.fleet.upstream.failure = self.chance.choice([None, UpstreamFailed("broken"), limited])
+        self.was_limited = self.was_limited or self.fleet.upstream.failure is limited
         await trio.lowlevel.checkpoint()
 
 
@@ -176,8 +189,9 @@ def broken_promises(world: World) -> list[str]:
             told.append(f"{request} got no answer")
         elif request.answered_at > request.sent_at + RESULT_TIMEOUT_S + 2 * world.fleet.redis_latency_s + 1e-6:
             told.append(f"{request} was answered late")
-        # Windows and calls are short here: a few deaths in a row, with a lease each, still leave time for an answer.
-        if isinstance(request.answer, ResultTimeout):
+        # Windows and calls are short here: a few deaths in a row, with a lease each, still leave time for an answer;
+        # unless permits are scarce, or the upstream said to stay away until just before the deadline.
+        if isinstance(request.answer, ResultTimeout) and not world.interval_s and not world.was_limited:
             told.append(f"{request} timed out")
         if isinstance(request.answer, Quote):
             price = request.answer.price
@@ -188,6 +202,11 @@ def broken_promises(world: World) -> list[str]:
             if kept.count((price.batch_id, price.vs_currency)) != 1:
                 told.append(f"{request}: its price is kept {kept.count((price.batch_id, 'usd'))} times")
     told += [f"{batch_id} was answered in {len(ways)} ways" for batch_id, ways in by_batch.items() if len(ways) > 1]
+    told += [
+        f"calls at {before} and {after}"
+        for (before, *_), (after, *_) in itertools.pairwise(calls)
+        if after - before < world.interval_s - PERMIT_S
+    ]
     waiting = sum(instance.desk.statistics().waiting for instance in world.fleet.instances.values())
     return told + ([f"{waiting} still wait"] if waiting else [])
 

@@ -15,11 +15,12 @@ from itertools import pairwise
 
 import msgspec
 
-from tests.faults.evidence import allowed_s, givers_in, grouped, is_excused, prices_due
+from tests.faults.evidence import allowed_s, givers_in, grouped, is_excused, permits_in, prices_due
 from tests.faults.history import Claim, History, Request
 
 # Nothing but an admission, which charges, leads to these.
 _CHARGED = {200, 404, 502, 504}
+_MINUTE_S = 60.0
 
 
 class Promise(StrEnum):
@@ -31,6 +32,7 @@ class Promise(StrEnum):
     KEPT_ONCE = "every price in Postgres exactly once"
     FENCED = "fencing tokens only grow, and only the latest completes"
     LIMITED = "nobody over the limit"
+    WITHIN_BUDGET = "no more upstream calls than the budget allows"
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -158,6 +160,28 @@ def _limited(history: History) -> Iterator[Violation]:
                 break
 
 
+def _within_budget(history: History) -> Iterator[Violation]:
+    """Where calls are limited, the upstream has seen no more of them in any 60 s, whatever it answered; each had a
+    permit of its own; and no two permits are closer than evenly spaced ones, by Redis' clock.
+    """
+    most = history.bounds.calls_per_minute
+    if most is None:
+        return
+    calls, permits = sorted(history.calls, key=lambda call: call.at), permits_in(history)
+    for first, one_too_many in zip(calls, calls[most:], strict=False):
+        if (span_s := one_too_many.at - first.at) < _MINUTE_S:
+            what = f"{most + 1} calls within {span_s:.3f} s, {most} are allowed in {_MINUTE_S:g}"
+            yield Violation(Promise.WITHIN_BUDGET, f"call {one_too_many.number}", one_too_many.at, what)
+    if len(calls) > len(permits):
+        what = f"{len(calls)} calls with {len(permits)} permits"
+        yield Violation(Promise.WITHIN_BUDGET, "upstream", calls[-1].at, what)
+    for earlier_ms, later_ms in pairwise(permits):
+        if (later_ms - earlier_ms) * most < _MINUTE_S * 1000:
+            at = next(claim.at for claim in history.claims if claim.redis_ms == later_ms)
+            what = f"a permit {later_ms - earlier_ms} ms after the one before it"
+            yield Violation(Promise.WITHIN_BUDGET, "budget", at, what)
+
+
 _CHECKS: Sequence[Callable[[History], Iterable[Violation]]] = (
     _one_result,
     _fresh,
@@ -165,6 +189,7 @@ _CHECKS: Sequence[Callable[[History], Iterable[Violation]]] = (
     _kept_once,
     _fenced,
     _limited,
+    _within_budget,
 )
 
 

@@ -62,6 +62,11 @@ def givers_in(calls: Iterable[Call]) -> Mapping[tuple[str, str, Decimal | None],
     return givers
 
 
+def permits_in(history: History) -> list[int]:
+    """When Redis allowed an upstream call, by its clock; the claims of one call are granted in one step."""
+    return sorted(redis_ms for _, redis_ms in {(claim.instance, claim.redis_ms) for claim in history.claims})
+
+
 def grouped(things: Iterable[_Thing], key: Callable[[_Thing], _Key]) -> dict[_Key, list[_Thing]]:
     """Things by what `key` says of them, in their order."""
     groups: dict[_Key, list[_Thing]] = defaultdict(list)

@@ -14,7 +14,7 @@ from statistics import median, quantiles
 import msgspec
 
 from tests.faults.history import Request
-from tests.faults.scale import RUNS, SEED
+from tests.faults.scale import OVERLOAD_S, RUNS, SEED
 
 Cell = str | int | float
 
@@ -25,7 +25,7 @@ def publish(name: str, rows: Sequence[Mapping[str, Cell]]) -> None:
     """Print a table, and write it under its name."""
     print(f"\n{name}\n{table(rows)}")  # noqa: T201 - for whoever runs it
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    told = msgspec.json.encode({"name": name, "runs": RUNS, "seed": SEED, "rows": rows})
+    told = msgspec.json.encode({"name": name, "runs": RUNS, "overload_s": OVERLOAD_S, "seed": SEED, "rows": rows})
     (_FOLDER / f"{name.replace(' ', '-').replace(',', '')}.json").write_bytes(msgspec.json.format(told))
 
 

@@ -43,10 +43,14 @@ class Wires:
 class Fleet:
     """What there is, and what is written down about it."""
 
-    def __init__(self, servers: Servers, folder: Path, random: Random, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, servers: Servers, folder: Path, random: Random, nursery: trio.Nursery, calls_per_minute: int | None
+    ) -> None:
         self.valkey = servers.valkey
         self.postgres = servers.postgres
         self.upstream = Upstream(random)
+        self.upstream.config.limit_per_minute = calls_per_minute or 0
+        self.bounds = replace(_BOUNDS, calls_per_minute=calls_per_minute)
         self.random = random
         self.record = Record()
         self.clients = Clients(self.at, self.record.requests)
@@ -83,6 +87,12 @@ class Fleet:
             self.record.emptied.append(Emptied(at=time.monotonic()))
             self.valkey.forget()
 
+    async def set_valkey_back(self) -> None:
+        """Kill Valkey; it comes back as its file was when it was copied."""
+        await self.valkey.kill()
+        self.record.emptied.append(Emptied(at=time.monotonic()))
+        self.valkey.set_back()
+
     async def age_what_the_dead_hold(self) -> None:
         """As if so much time had passed that others take what dead instances took out of the outbox."""
         dead = {end.instance for end in self.record.ends}
@@ -110,9 +120,10 @@ class Fleet:
     def _history(self) -> History:
         record = self.record
         return History(
-            bounds=_BOUNDS,
+            bounds=self.bounds,
             requests=tuple(record.requests.values()),
             calls=tuple(self.upstream.given),
+            openings=tuple(record.openings),
             claims=tuple(record.claims),
             completions=tuple(record.completions),
             ends=tuple(record.ends),
@@ -148,6 +159,7 @@ class Fleet:
             "redis_url": f"redis://127.0.0.1:{redis_port}/0",
             "database_url": self.postgres.url_on(postgres_port),
             "coingecko_base_url": f"http://127.0.0.1:{simulator_port}",
+            "upstream_calls_per_minute": self.bounds.calls_per_minute or "",
             **settings,
         }
         return Wires(redis, postgres, simulator, {name.upper(): str(value) for name, value in environment.items()})
@@ -160,14 +172,17 @@ class Fleet:
 
 
 @asynccontextmanager
-async def open_fleet(servers: Servers, folder: Path, random: Random) -> AsyncIterator[Fleet]:
+async def open_fleet(
+    servers: Servers, folder: Path, random: Random, *, calls_per_minute: int | None = None
+) -> AsyncIterator[Fleet]:
     """A fleet without instances, before empty servers; its end is the end of all its processes.
 
-    What happened is left in `folder` if the block fails.
+    With `calls_per_minute` the upstream allows no more, and the instances are told. What happened is left in `folder`
+    if the block fails.
     """
     await servers.empty()
     async with trio.open_nursery() as nursery:
-        fleet = Fleet(servers, folder, random, nursery)
+        fleet = Fleet(servers, folder, random, nursery, calls_per_minute)
         try:
             yield fleet
         except BaseException:

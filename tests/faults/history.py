@@ -52,11 +52,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     prices: dict[str, dict[str, Decimal]]  # {coin: {currency: price}}
 
 
+class Opening(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A request opened a batch."""
+
+    redis_ms: int  # Redis' clock
+    instance: str
+    batch_id: str
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Redis gave an instance the right to flush a batch."""
 
     at: float
-    redis_ms: int  # Redis' clock, which orders the claims of a batch
+    redis_ms: int  # Redis' clock, which orders the claims of a batch; those of one call share it
     instance: str
     batch_id: str
     coin: str
@@ -116,11 +124,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     limit_window_s: float = 60.0
     answer_s: float = 9.0  # 1 s for the admission, then the result timeout
     patience_s: float = 2.0
+    calls_per_minute: int | None = None  # to the upstream, of all instances
 
 
 _Kind = TypeVar("_Kind")
 
-Entry = Bounds | Request | Call | Claim | Completion | Row | End | Stall | Emptied
+Entry = Bounds | Request | Call | Opening | Claim | Completion | Row | End | Stall | Emptied
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +138,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds
     requests: tuple[Request, ...] = ()
     calls: tuple[Call, ...] = ()
+    openings: tuple[Opening, ...] = ()
     claims: tuple[Claim, ...] = ()
     completions: tuple[Completion, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -163,6 +173,7 @@ def read(path: Path) -> History:
         bounds=bounds,
         requests=those(Request),
         calls=those(Call),
+        openings=those(Opening),
         claims=those(Claim),
         completions=those(Completion),
         rows=those(Row),

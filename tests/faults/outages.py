@@ -50,6 +50,18 @@ async def _bad_network(fleet: Fleet, *, server: str, harm: Callable[[Proxy], Non
         proxy.mend()
 
 
+@asynccontextmanager
+async def redis_set_back(fleet: Fleet, *, lost_s: float) -> AsyncIterator[None]:
+    """Redis is killed, and comes back without what it wrote in its last seconds, as if those had never reached a disk.
+
+    Not among OUTAGES: what answered in those seconds is lost, and batches that were answered are open again.
+    """
+    fleet.valkey.keep_copy()
+    await trio.sleep(lost_s)
+    async with _away(fleet.set_valkey_back, fleet.valkey.start):
+        yield
+
+
 def _slow_down(proxy: Proxy) -> None:
     proxy.latency_s = _SLOW_S
 

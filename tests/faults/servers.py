@@ -29,7 +29,7 @@ class Valkey:
 
     def __init__(self, server: LocalValkey, folder: Path) -> None:
         self._server = server
-        self._folder = folder
+        self._file, self._copy = folder / "appendonlydir", folder / "copy"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -55,7 +55,7 @@ class Valkey:
 
     def forget(self) -> None:
         """Remove the file of one that is down."""
-        shutil.rmtree(self._folder / "appendonlydir")
+        shutil.rmtree(self._file)
 
     async def empty(self) -> None:
         """Remove everything from one that runs."""
@@ -64,6 +64,24 @@ class Valkey:
     async def outbox_length(self) -> int:
         """How many prices Postgres does not have yet."""
         return await trio.to_thread.run_sync(self._outbox_length)
+
+    async def month_calls(self) -> int:
+        """How many upstream calls it has counted in this month."""
+        return await trio.to_thread.run_sync(self._month_calls)
+
+    def keep_copy(self) -> None:
+        """Copy the file as it is now, while it is being written."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self._file, self._copy)
+
+    def set_back(self) -> None:
+        """Give one that is down the copy for its file: its last writes are lost."""
+        self.forget()
+        shutil.copytree(self._copy, self._file)
+
+    async def forget_budget(self) -> None:
+        """Forget when the next upstream call may be made, as if that time had come."""
+        await trio.to_thread.run_sync(self._forget_budget)
 
     async def age_what_is_held_by(self, pid: int) -> None:
         """Make what a process took out of the outbox so old that others take it."""
@@ -76,6 +94,14 @@ class Valkey:
     def _outbox_length(self) -> int:
         with self._client() as client:
             return int(client.xlen(keys.OUTBOX))
+
+    def _month_calls(self) -> int:
+        with self._client() as client:
+            return int(client.hget(keys.BUDGET, "calls") or 0)
+
+    def _forget_budget(self) -> None:
+        with self._client() as client:
+            client.delete(keys.BUDGET)
 
     def _age(self, pid: int) -> None:
         with self._client() as client:
@@ -131,9 +157,13 @@ class Postgres:
             for row in await self._run(_ROWS)
         )
 
+    async def month_calls(self) -> int:
+        """How many upstream calls it knows of, in whatever month."""
+        return sum([row["calls"] for row in await self._run("SELECT calls FROM upstream_calls")])
+
     async def empty(self) -> None:
-        """Remove every price."""
-        await self._run("TRUNCATE prices")
+        """Remove every price, and every count of upstream calls."""
+        await self._run("TRUNCATE prices, upstream_calls")
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:

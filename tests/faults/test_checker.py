@@ -17,6 +17,7 @@ from tests.faults.history import (
     Emptied,
     End,
     History,
+    Opening,
     Request,
     Row,
     Stall,
@@ -96,6 +97,15 @@ def history(**changes: Any) -> History:
     return replace(good, **{name: tuple(those) for name, those in changes.items()})
 
 
+def paced(calls_at: Iterable[float], permits_ms: Iterable[int]) -> History:
+    """Calls at these times, of which two are allowed in a minute, and a permit at each of those; nobody waited."""
+    return History(
+        bounds=Bounds(limit=20, calls_per_minute=2),
+        calls=tuple(Call(number=number, at=at, prices={}) for number, at in enumerate(calls_at, 1)),
+        claims=tuple(claim(batch_id=f"b{at}", redis_ms=FETCHED_AT_MS + at) for at in permits_ms),
+    )
+
+
 CLAIMED_TWICE = [claim(), claim(at=12.0, redis_ms=FETCHED_AT_MS + 1500, instance="b1", fence=2)]
 TAKEN_OVER: dict[str, Iterable[Any]] = {
     "claims": CLAIMED_TWICE,
@@ -124,6 +134,11 @@ GOOD: dict[str, History] = {
             request(number, user="ann", sent_at=at, ended_at=at + 1, status=404, price=None)
             for number, at in [(place, 100 * (place // 20) + place / 100) for place in range(40)]
         ],
+    ),
+    "as many calls as are allowed, a minute after a minute": paced([0, 31, 60, 91], [0, 30_500, 61_000, 91_500]),
+    "a permit that nobody used": paced([0, 61], [0, 30_500, 61_000]),
+    "two batches in one call": replace(
+        paced([0], []), claims=(claim(), claim(batch_id="b2", coin="tron", trigger="ride-along"))
     ),
     "a user may send more after Redis lost its memory": history(
         requests=[request(n, user="ann", ended_at=20, status=404, price=None) for n in range(40)],
@@ -206,6 +221,9 @@ BAD: dict[str, tuple[set[Promise], History]] = {
         {Promise.FENCED},
         history(**TAKEN_OVER | {"completions": [completion(), completion(instance="b1", fence=2)]}),
     ),
+    "more calls than are allowed in 60 s": ({Promise.WITHIN_BUDGET}, paced([0, 30, 59.9], [0, 30_000, 60_000])),
+    "a call without a permit": ({Promise.WITHIN_BUDGET}, paced([0, 31], [0])),
+    "permits too close to each other": ({Promise.WITHIN_BUDGET}, paced([0], [0, 29_999])),
     "a user over the limit": (
         {Promise.LIMITED},
         history(
@@ -247,5 +265,6 @@ def test_claims_beyond_one_a_batch_are_counted() -> None:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_history_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
-    write(GOOD[name], tmp_path / "history.jsonl")
-    assert read(tmp_path / "history.jsonl") == GOOD[name]
+    whole = replace(GOOD[name], openings=(Opening(redis_ms=FETCHED_AT_MS, instance="a1", batch_id="b1"),))
+    write(whole, tmp_path / "history.jsonl")
+    assert read(tmp_path / "history.jsonl") == whole

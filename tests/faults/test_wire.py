@@ -9,11 +9,13 @@ from core import lua
 from core.redis_connection import pack
 from tests.faults.wire import (
     Grant,
+    Opened,
     PostgresWire,
     RedisWire,
     Settlement,
     accepted_in,
     grants_in,
+    opened_in,
     settlements_in,
     writes_prices,
 )
@@ -21,10 +23,10 @@ from tests.faults.wire import (
 CLAIM = pack("EVALSHA", lua.CLAIM.digest, 1, "{cryptopulse}", 1500, 18000, "b1", "threshold")
 PING = pack("PING")
 GRANTED = (
-    b"*2\r\n:1700000000000\r\n*7\r\n$7\r\ngranted\r\n$2\r\nb1\r\n$7\r\nbitcoin\r\n$9\r\nthreshold\r\n"
+    b"*3\r\n:1700000000000\r\n:0\r\n*7\r\n$7\r\ngranted\r\n$2\r\nb1\r\n$7\r\nbitcoin\r\n$9\r\nthreshold\r\n"
     b":1\r\n:3\r\n$5\r\n,usd,\r\n"
 )
-HELD = b"*2\r\n:1700000000000\r\n*4\r\n$4\r\nheld\r\n$2\r\nb1\r\n:1500\r\n:1\r\n"
+HELD = b"*3\r\n:1700000000000\r\n:0\r\n*4\r\n$4\r\nheld\r\n$2\r\nb1\r\n:1500\r\n:1\r\n"
 ERROR = b"-NOSCRIPT No matching script.\r\n"
 INSERT = "INSERT INTO prices (batch_id) SELECT * FROM unnest($1::uuid[])"
 
@@ -50,6 +52,16 @@ def test_commands_and_replies_may_come_in_pieces(size: int) -> None:
     assert [command.script for command, _ in pairs] == ["", "claim"]
 
 
+def test_an_admission_tells_which_batches_it_opened() -> None:
+    opened, joined, fresh = [b"joined", b"b1", 1, 5000], [b"joined", b"b2", 2, 4000, None], [b"fresh", b"1:2:3:b3:1.5"]
+    assert opened_in([b"admitted", 19, 60000, 1_700_000_000_000, opened, joined, fresh]) == [
+        Opened("b1", 1_700_000_000_000)
+    ]
+    assert opened_in([b"refused", 0, 0, 1_700_000_000_000, [b"over budget", 9000]]) == []
+    assert opened_in([b"outbox full"]) == []
+    assert opened_in(hiredis.ReplyError("OOM")) == []
+
+
 def test_a_granted_claim_is_read_with_its_token_and_redis_time() -> None:
     wire = RedisWire()
     wire.sent(CLAIM)
@@ -67,8 +79,8 @@ def test_a_claim_that_is_not_granted_grants_nothing(reply: bytes) -> None:
 
 def test_a_completion_is_read_with_its_prices_and_what_was_accepted() -> None:
     done = (
-        b'[{"batch_id":"b1","coin_id":"bitcoin","fence":"2","state":"answered","result":"{}",'
-        b'"fetched_at":"1700000000000","prices":[["usd","1.50"]]}]'
+        b'{"at":"1700000000000","outcome":"answered","batches":[{"batch_id":"b1","coin_id":"bitcoin","fence":"2",'
+        b'"state":"answered","result":"{}","prices":[["usd","1.50"]]}]}'
     )
     wire = RedisWire()
     (command,) = wire.sent(pack("EVALSHA", lua.COMPLETE.digest, 1, "{cryptopulse}", 18000, done))

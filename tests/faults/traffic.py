@@ -26,10 +26,12 @@ def jostling(random: Random, coin: str) -> list[Ask]:
     return [Ask(random.uniform(0, within_s), coin, "usd", place) for place in PLACES]
 
 
-def steady(random: Random, *, rate: float, seconds: float, coins: Sequence[str] = COINS) -> list[Ask]:
+def steady(
+    random: Random, *, rate: float, seconds: float, coins: Sequence[str] = COINS, places: Sequence[str] = PLACES
+) -> list[Ask]:
     """So many requests a second on average, at random times and places, for random coins and currencies."""
     return [
-        Ask(random.uniform(0, seconds), random.choice(coins), random.choice(CURRENCIES), random.choice(PLACES))
+        Ask(random.uniform(0, seconds), random.choice(coins), random.choice(CURRENCIES), random.choice(places))
         for _ in range(round(rate * seconds))
     ]
 
@@ -43,7 +45,7 @@ def burst(random: Random, coin: str) -> list[Ask]:
 
 
 @asynccontextmanager
-async def traffic(fleet: Fleet, *, rate: float) -> AsyncIterator[list[Request]]:
+async def traffic(fleet: Fleet, *, rate: float, coins: Sequence[str] = COINS) -> AsyncIterator[list[Request]]:
     """Clients that try the next instance keep asking while the block runs; its end waits for the last answers.
 
     Gives the list that their requests get into, each as it ended at the last instance that it was sent to.
@@ -55,7 +57,7 @@ async def traffic(fleet: Fleet, *, rate: float) -> AsyncIterator[list[Request]]:
 
     async def keep_asking(nursery: trio.Nursery) -> None:
         while True:
-            (ask,) = steady(fleet.random, rate=1, seconds=1)
+            (ask,) = steady(fleet.random, rate=1, seconds=1, coins=coins)
             nursery.start_soon(send, ask)
             await trio.sleep(fleet.random.expovariate(rate))
 

@@ -30,6 +30,13 @@ class Command(msgspec.Struct, frozen=True):
     args: tuple[bytes, ...] = ()
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """A batch that an admission opened, as Redis' answer says."""
+
+    batch_id: str
+    at_ms: int  # by Redis' clock
+
+
 class Grant(msgspec.Struct, frozen=True):
     """A claim that Redis granted, as its answer says."""
 
@@ -48,6 +55,22 @@ class Settlement(msgspec.Struct, frozen=True):
     fence: int
     fetched_at: str
     prices: list[tuple[str, str]]  # [(vs_currency, price)]
+
+
+class _Settled(msgspec.Struct, frozen=True):
+    """One batch of a call, as the script `complete` gets it."""
+
+    batch_id: str
+    coin_id: str
+    fence: int
+    prices: list[tuple[str, str]]
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """A call, as the script `complete` gets it."""
+
+    at: str
+    batches: list[_Settled]
 
 
 class RedisWire:
@@ -79,11 +102,20 @@ class RedisWire:
         return iter(self._replies.gets, _INCOMPLETE)
 
 
+def opened_in(reply: Any) -> list[Opened]:
+    """The batches that an answer to the script `admit` says were opened by it: those that hold one request."""
+    if not isinstance(reply, list) or reply[0] != b"admitted":
+        return []
+    _verdict, _remaining, _reset_ms, now_ms, *coins = reply
+    joined = [(batch_id, size) for kind, batch_id, size, *_ in (one for one in coins if one[0] == b"joined")]
+    return [Opened(batch_id.decode(), now_ms) for batch_id, size in joined if size == 1]
+
+
 def grants_in(reply: Any) -> list[Grant]:
     """The claims that an answer to the script `claim` grants."""
     if not isinstance(reply, list):  # an error
         return []
-    now_ms, *standings = reply
+    now_ms, _call_in_ms, *standings = reply
     return [
         Grant(batch_id.decode(), coin.decode(), trigger.decode(), fence, now_ms)
         for batch_id, coin, trigger, fence, *_ in (rest for kind, *rest in standings if kind == b"granted")
@@ -92,7 +124,8 @@ def grants_in(reply: Any) -> list[Grant]:
 
 def settlements_in(command: Command) -> list[Settlement]:
     """What a command that runs `complete` wants to make known."""
-    return msgspec.json.decode(command.args[-1], type=list[Settlement], strict=False)
+    call = msgspec.json.decode(command.args[-1], type=_Call, strict=False)
+    return [Settlement(each.batch_id, each.coin_id, each.fence, call.at, each.prices) for each in call.batches]
 
 
 def accepted_in(reply: Any) -> list[str]:

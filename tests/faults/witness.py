@@ -13,11 +13,20 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from tests.faults.history import Claim, Completion
+from tests.faults.history import Claim, Completion, Opening
 from tests.faults.moments import Moment
 from tests.faults.proxy import Forward, Tap, Taps
 from tests.faults.record import Record
-from tests.faults.wire import Command, PostgresWire, RedisWire, accepted_in, grants_in, settlements_in, writes_prices
+from tests.faults.wire import (
+    Command,
+    PostgresWire,
+    RedisWire,
+    accepted_in,
+    grants_in,
+    opened_in,
+    settlements_in,
+    writes_prices,
+)
 
 Meet = Callable[[set[Moment], bytes, Forward], Awaitable[None]]
 
@@ -48,6 +57,8 @@ class Witness:
         def answered(chunk: bytes) -> set[Moment]:
             moments = set()
             for command, reply in wire.answered(chunk):
+                if command.script == "admit":
+                    self._note_openings(reply)
                 if command.script == "claim" and self._note_claims(reply):
                     moments.add(Moment.CLAIMED)
                 if command.script == "complete" and self._note_accepted(completing.popleft(), reply):
@@ -76,6 +87,12 @@ class Witness:
             await self._meet(moments_in(chunk), chunk, forward)
 
         return tap
+
+    def _note_openings(self, reply: object) -> None:
+        self._record.openings += [
+            Opening(redis_ms=opened.at_ms, instance=self._instance, batch_id=opened.batch_id)
+            for opened in opened_in(reply)
+        ]
 
     def _note_claims(self, reply: object) -> bool:
         grants = grants_in(reply)

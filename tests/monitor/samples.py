@@ -1,8 +1,10 @@
 """Events as instances send them, short to write."""
 
 from core.batches import State as BatchState
-from core.events import BatchView, CallerView, Flushed, Limited, Snapshot
+from core.events import BatchView, BudgetView, CallerView, Flushed, Limited, Snapshot
 from monitor.state import Heard, State, apply
+
+BUDGET = BudgetView(per_minute=30, per_month=10_000, call_in_ms=1500, month_calls=4812, month_projected=9700)
 
 
 def batch(
@@ -27,7 +29,7 @@ def snapshot(
     answered: int = 0,
     failed: int = 0,
 ) -> Snapshot:
-    return Snapshot(instance, 0, 3, 5000, requests, calls, answered, failed, list(batches), list(callers))
+    return Snapshot(instance, 0, 3, 5000, requests, calls, answered, failed, list(batches), list(callers), BUDGET)
 
 
 def caller(name: str = "user:anna", remaining: int = 10, limit: int = 20, reset_s: int = 30) -> CallerView:

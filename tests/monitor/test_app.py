@@ -92,6 +92,9 @@ def test_what_the_source_tells_is_on_the_screen() -> None:
         assert watched.column("flushes", "TRIGGER") == ["window"]
         assert "reduction ━━━━━━╌╌ 75.0%" in watched.line("saving")
         assert watched.line("triggers").startswith("flushes 1  threshold 0  window 1")
+        assert watched.line("budget").startswith(
+            "next call in 1.5 s  a minute 30  this month 4,812/10,000  at this pace"
+        )
         assert "▶ LIVE  ● 1/1 up" in watched.line("header")
 
     told = snapshot("api-1", batch("bitcoin"), callers=(caller("user:anna"),), calls=1, answered=4)
@@ -226,7 +229,7 @@ def test_nothing_overlaps_and_every_band_is_on_the_screen(size: tuple[int, int])
     async def story(watched: Watched) -> None:
         watched.app.hear(Lost("refused"))
         await watched.pilot.pause()
-        bands = ("header", "banner", "saving", "triggers", "batches", "middle", "flushes")
+        bands = ("header", "banner", "saving", "budget", "triggers", "batches", "middle", "flushes")
         regions = [watched.app.query_one(f"#{band}").region for band in bands]
         ends = [region.bottom for region in regions]
         assert [region.y for region in regions] == [0, *ends[:-1]]

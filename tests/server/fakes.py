@@ -1,6 +1,6 @@
 """Stand-ins for the core at the edge of HTTP: they do what a test tells them, and remember what was asked."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,8 +11,9 @@ import httpx
 import trio
 from quart_trio import QuartTrio
 
-from core.batches import Quote
+from core.batches import Quote, Served, Wanted
 from core.errors import CryptoPulseError
+from core.freshness import FETCH, Freshness
 from core.history import HistoryItem, HistoryPage
 from core.limits import Charge
 from core.prices import Price, from_unix_ms
@@ -21,6 +22,7 @@ from server.services import Services
 
 if TYPE_CHECKING:
     from core.callers import Callers
+    from core.coin_list import CoinList
     from core.coordinator import Coordinator
     from core.history import History
     from core.price_desk import PriceDesk
@@ -44,9 +46,25 @@ def make_settings(**changes: Any) -> Settings:
     return Settings.model_validate(values | changes)
 
 
-def make_quote(text: str = "67210.45", *, coin_id: str = "bitcoin", vs_currency: str = "usd") -> Quote:
+def make_quote(
+    text: str = "67210.45",
+    *,
+    coin_id: str = "bitcoin",
+    vs_currency: str = "usd",
+    trigger: Served = "threshold",
+    age_s: int = 0,
+    fresh_for_s: int = 0,
+) -> Quote:
     price = Price(BATCH_ID, coin_id, vs_currency, Decimal(text), FETCHED_AT_MS)
-    return Quote(price, size=3, trigger="threshold", batch_ms=1234.56, upstream_ms=101.2)
+    return Quote(
+        price,
+        size=3,
+        trigger=trigger,
+        batch_ms=1234.56,
+        upstream_ms=101.2,
+        age_s=age_s,
+        fresh_for_s=fresh_for_s,
+    )
 
 
 def http_client(app: QuartTrio) -> httpx.AsyncClient:
@@ -56,45 +74,72 @@ def http_client(app: QuartTrio) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeWaiter:
-    answer: Quote | Exception
-    charge: Charge = CHARGE
-    batch_id: str = BATCH_ID
+    desk: "FakeDesk"
+    coin_id: str
+    batch_id: str | None = BATCH_ID
     released: trio.Event = field(default_factory=trio.Event)
 
-    async def quote(self) -> Quote:
+    async def quote(self, vs_currency: str) -> Quote:
         await self.released.wait()
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        answer = self.desk.answer_for(self.coin_id, vs_currency)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
+class FakeAdmitted:
+    charge: Charge
+    waiters: list[FakeWaiter]
+
+
+@dataclass
+class Request:
+    """What the desk was asked for at once."""
+
+    wanted: list[Wanted]
+    caller: str
+    freshness: Freshness
 
 
 @dataclass
 class FakeDesk:
-    answer: Quote | Exception = field(default_factory=make_quote)
+    answer: Quote | Exception | None = None  # for whatever is asked
+    answers: dict[str, Quote | Exception] = field(default_factory=dict)  # {"coin" or "coin/currency": its own}
     refusal: CryptoPulseError | None = None
-    holds: bool = False  # whether requests wait until `release`
-    admitted: list[tuple[str, str, str]] = field(default_factory=list)
+    charge: Charge = CHARGE
+    batch_ids: dict[str, str | None] = field(default_factory=dict)  # {coin: its own}
+    holds: bool = False  # whether requests wait until a drain
+    admitted: list[Request] = field(default_factory=list)
     waiting: list[FakeWaiter] = field(default_factory=list)
     drained: bool = False
     arrived: trio.Event = field(default_factory=trio.Event)  # somebody waits
     left: trio.Event = field(default_factory=trio.Event)  # somebody gave its wait up, or has its answer
 
+    def answer_for(self, coin_id: str, vs_currency: str) -> Quote | Exception:
+        own = self.answers.get(f"{coin_id}/{vs_currency}") or self.answers.get(coin_id)
+        return own or self.answer or make_quote(coin_id=coin_id, vs_currency=vs_currency)
+
     @asynccontextmanager
-    async def admit(self, coin_id: str, vs_currency: str, *, caller: str) -> AsyncIterator[FakeWaiter]:
+    async def admit(
+        self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH
+    ) -> AsyncIterator[FakeAdmitted]:
         if self.refusal is not None:
             raise self.refusal
-        self.admitted.append((coin_id, vs_currency, caller))
-        waiter = FakeWaiter(self.answer)
-        if not self.holds:
-            waiter.released.set()
-        self.waiting.append(waiter)
+        self.admitted.append(Request(list(wanted), caller, freshness))
+        waiters = [FakeWaiter(self, coin.coin_id, self.batch_ids.get(coin.coin_id, BATCH_ID)) for coin in wanted]
+        for waiter in waiters:
+            if not self.holds:
+                waiter.released.set()
+            self.waiting.append(waiter)
         self.arrived.set()
         try:
-            yield waiter
+            yield FakeAdmitted(self.charge, waiters)
         finally:
-            self.waiting.remove(waiter)
+            for waiter in waiters:
+                self.waiting.remove(waiter)
             self.left.set()
 
     async def wait_empty(self) -> None:
@@ -162,6 +207,17 @@ class FakeHistory:
 
 
 @dataclass
+class FakeCoinList:
+    answer: bytes | Exception = b'[{"id":"bitcoin","symbol":"btc","name":"Bitcoin"}]'
+
+    async def get(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
 class World:
     """Everything around the app."""
 
@@ -169,6 +225,7 @@ class World:
     desk: FakeDesk = field(default_factory=FakeDesk)
     coordinator: FakeCoordinator = field(default_factory=FakeCoordinator)
     history: FakeHistory = field(default_factory=FakeHistory)
+    coin_list: FakeCoinList = field(default_factory=FakeCoinList)
     draining: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -182,6 +239,7 @@ class World:
             cast("Callers", self.callers),
             cast("Coordinator", self.coordinator),
             cast("History", self.history),
+            cast("CoinList", self.coin_list),
             self.draining,
         )
 

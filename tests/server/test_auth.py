@@ -13,7 +13,7 @@ import pytest
 from server.auth import issue_token, verify_token
 from tests.server.fakes import SECRET, World
 
-PROTECTED = ["/v1/price/bitcoin", "/v1/price/bitcoin/history"]
+PROTECTED = ["/v1/price/bitcoin", "/v1/price/bitcoin/history", "/v1/prices?ids=bitcoin"]
 NOW = int(time.time())
 SOON = NOW + 3600
 

@@ -10,9 +10,15 @@ ERRORS = {
     "/auth/login": {"400", "401", "408", "413", "415", "429", "503"},
     "/v1/price/{coinId}": {"400", "401", "404", "429", "502", "503", "504"},
     "/v1/price/{coinId}/history": {"400", "401", "429", "503"},
+    "/v1/prices": {"400", "401", "429", "503"},
+    "/api/v3/simple/price": {"400", "401", "422", "429", "502", "503", "504"},
+    "/api/v3/simple/supported_vs_currencies": {"401", "429", "503"},
+    "/api/v3/coins/list": {"400", "401", "429", "502", "503", "504"},
+    "/api/v3/ping": {"401", "429", "503"},
     "/health/live": set(),
     "/health/ready": {"503"},
 }
+Schemes = list[dict[str, list[str]]]
 LIMITS = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 
 
@@ -81,19 +87,68 @@ async def test_bodies_are_spelled_as_in_the_contract(client: httpx.AsyncClient) 
     assert login["content"]["application/json"]["schema"]["additionalProperties"] is False
 
 
-async def test_prices_want_a_bearer_token_and_nothing_else_does(client: httpx.AsyncClient) -> None:
+async def test_prices_want_a_token_the_drop_in_takes_it_as_a_key_and_nothing_else_does(
+    client: httpx.AsyncClient,
+) -> None:
     document = await document_of(client)
-    scheme = document["components"]["securitySchemes"]["bearer"]
-    assert scheme == {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    wanting = {path for path, operation in operations(document) if operation.get("security") == [{"bearer": []}]}
-    assert wanting == {"/v1/price/{coinId}", "/v1/price/{coinId}/history"}
+    assert document["components"]["securitySchemes"] == {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "apiKey": {"type": "apiKey", "name": "x-cg-demo-api-key", "in": "header"},
+    }
+    wanting = {path: operation["security"] for path, operation in operations(document) if "security" in operation}
+    bearer: Schemes = [{"bearer": []}]
+    key_or_bearer: Schemes = [{"apiKey": []}, {"bearer": []}]
+    prices = {path: bearer for path in ERRORS if path.startswith("/v1/")}
+    drop_in = {path: key_or_bearer for path in ERRORS if path.startswith("/api/v3/")}
+    assert wanting == prices | drop_in
+
+
+async def test_the_drop_in_is_set_apart_and_its_answer_is_of_free_names_and_numbers(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    tagged = {path for path, operation in operations(document) if "drop-in for CoinGecko clients" in operation["tags"]}
+    assert tagged == {path for path in ERRORS if path.startswith("/api/v3/")}
+    answer = document["paths"]["/api/v3/simple/price"]["get"]["responses"]["200"]["content"]["application/json"]
+    number = answer["schema"]["additionalProperties"]["additionalProperties"]
+    assert (answer["schema"]["type"], number["type"]) == ("object", "number")
+
+
+async def test_errors_of_the_drop_in_are_documented_in_coingeckos_forms(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    responses = document["paths"]["/api/v3/simple/price"]["get"]["responses"]
+    forms = {
+        status: response["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for status, response in responses.items()
+        if status != "200"
+    }
+    flat = dict.fromkeys(["400", "422", "502", "503", "504"], "FlatError")
+    assert forms == flat | {"401": "StatusError", "429": "StatusError"}
+
+
+async def test_lists_are_documented_with_commas_between_and_what_must_be_given_as_required(
+    client: httpx.AsyncClient,
+) -> None:
+    document = await document_of(client)
+    for path, required in [("/v1/prices", {"ids"}), ("/api/v3/simple/price", {"ids", "vs_currencies"})]:
+        query = [one for one in document["paths"][path]["get"]["parameters"] if one["in"] == "query"]
+        lists = [one for one in query if one["schema"]["type"] == "array"]
+        assert len(lists) == 2
+        assert all((one["style"], one["explode"]) == ("form", False) for one in lists)
+        assert {one["name"] for one in query if one.get("required")} == required
+
+
+async def test_the_header_that_chooses_freshness_is_documented(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    for path in ("/v1/price/{coinId}", "/v1/prices"):
+        parameters = document["paths"][path]["get"]["parameters"]
+        (header,) = [parameter for parameter in parameters if parameter["in"] == "header"]
+        assert (header["name"], header["schema"]) == ("Cache-Control", {"type": "string"})
 
 
 async def test_headers_are_documented(client: httpx.AsyncClient) -> None:
     document = await document_of(client)
     responses = document["paths"]["/v1/price/{coinId}"]["get"]["responses"]
     batch = {"X-Batch-Id", "X-Batch-Size", "X-Batch-Trigger", "Server-Timing"}
-    assert set(responses["200"]["headers"]) == LIMITS | batch | {"X-Request-Id"}
+    assert set(responses["200"]["headers"]) == LIMITS | batch | {"Age", "Cache-Control", "X-Request-Id"}
     assert set(responses["400"]["headers"]) == {"X-Request-Id"}
     assert set(responses["401"]["headers"]) == {"WWW-Authenticate", "X-Request-Id"}
     assert set(responses["429"]["headers"]) == LIMITS | {"Retry-After", "X-Request-Id"}

@@ -18,6 +18,7 @@ PATHS = {
     "/auth/login": "POST",
     "/v1/price/bitcoin": "GET, HEAD",
     "/v1/price/bitcoin/history": "GET, HEAD",
+    "/v1/prices": "GET, HEAD",
     "/health/live": "GET, HEAD",
     "/health/ready": "GET, HEAD",
     "/docs": "GET, HEAD",
@@ -32,6 +33,10 @@ UNKNOWN = [
     "/v1//price/bitcoin",
     "//v1/price/bitcoin",
     "/v1/price/bitcoin/history/",
+    "/v1/prices/",
+    "/api",
+    "/api/v2/ping",
+    "/api/v30/ping",
     "/V1/price/bitcoin",
     "/docs/",
     "/docs/nothing.js",
@@ -39,7 +44,6 @@ UNKNOWN = [
     "/docs/../app.py",
     "/static/swagger-ui/swagger-ui.css",
     "/favicon.ico",
-    "/api/v3/ping",
     "/%00",
     "/%ff",
     "/💩",
@@ -54,6 +58,7 @@ def assert_is_error(answer: httpx.Response, status: int) -> None:
     assert list(body) == ["statusCode", "message", "error"]
     assert (body["statusCode"], body["error"]) == (status, HTTPStatus(status).phrase)
     assert body["message"].endswith(".")
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("method", METHODS)

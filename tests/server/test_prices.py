@@ -5,8 +5,11 @@ from http import HTTPStatus
 import httpx
 import pytest
 
+from core.batches import Wanted
 from core.errors import (
+    NotAtHand,
     OutboxFull,
+    OverBudget,
     RedisUnavailable,
     ResultTimeout,
     ShuttingDown,
@@ -15,8 +18,10 @@ from core.errors import (
     UpstreamFailed,
     UpstreamLimited,
 )
+from core.freshness import FETCH, Freshness
 from core.limits import Charge, OverLimit
-from tests.server.fakes import BATCH_ID, FETCHED_AT, World, make_quote
+from server.app import create_app
+from tests.server.fakes import BATCH_ID, CHARGE, FETCHED_AT, Request, World, http_client, make_quote, make_settings
 
 
 async def test_a_price_is_spelled_as_the_contract_says(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
@@ -55,7 +60,7 @@ async def test_the_user_of_the_token_is_charged(
     world: World, client: httpx.AsyncClient, bearer: dict[str, str]
 ) -> None:
     await client.get("/v1/price/bitcoin?vsCurrency=eur", headers=bearer)
-    assert world.desk.admitted == [("bitcoin", "eur", "user:ada")]
+    assert world.desk.admitted == [Request([Wanted("bitcoin", ("eur",))], "user:ada", FETCH)]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +165,59 @@ async def test_a_wrong_query_is_refused_in_one_sentence_before_anything_is_charg
     assert answer.status_code == 400
     assert answer.json() == {"statusCode": 400, "message": message, "error": "Bad Request"}
     assert world.desk.admitted == []
+
+
+@pytest.mark.parametrize(
+    ("header", "freshness"),
+    [
+        (["max-age=30"], Freshness(max_age_s=30)),
+        (["max-age=30", "stale-if-error=600"], Freshness(max_age_s=30, stale_if_error_s=600)),
+        (["only-if-cached, max-age=5"], Freshness(max_age_s=5, only_if_cached=True)),
+        (["no-cache"], Freshness(no_cache=True)),
+        (["max-age=nonsense"], FETCH),
+        ([], FETCH),
+    ],
+)
+async def test_how_old_a_price_may_be_is_up_to_the_client(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str], header: list[str], freshness: Freshness
+) -> None:
+    headers = [*bearer.items(), *(("Cache-Control", value) for value in header)]
+    await client.get("/v1/price/bitcoin", headers=headers)
+    assert [request.freshness for request in world.desk.admitted] == [freshness]
+
+
+async def test_a_price_that_was_at_hand_says_so_and_how_old_it_is(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    world.desk.answer = make_quote(trigger="fresh", age_s=12)
+    headers = (await client.get("/v1/price/bitcoin", headers=bearer)).headers
+    assert (headers["X-Batch-Trigger"], headers["Age"]) == ("fresh", "12")
+
+
+async def test_an_answer_may_be_kept_only_if_the_operator_honours_coingeckos_cache_life(bearer: dict[str, str]) -> None:
+    for honours, told in [(True, "private, max-age=30"), (False, "private, no-cache")]:
+        world = World(make_settings(upstream_honour_cache=honours))
+        world.desk.answer = make_quote(age_s=12, fresh_for_s=18)
+        async with http_client(create_app(world.services())) as client:
+            headers = (await client.get("/v1/price/bitcoin", headers=bearer)).headers
+        assert (headers["Age"], headers["Cache-Control"]) == ("12", told)
+
+
+async def test_where_nothing_is_at_hand_and_no_fetch_allowed_it_is_504(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    world.desk.answer = NotAtHand("No price is at hand.")
+    answer = await client.get("/v1/price/bitcoin", headers=bearer | {"Cache-Control": "only-if-cached"})
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (504, "no-store")
+
+
+async def test_a_request_that_no_call_can_carry_in_time_tells_when_one_can_and_what_is_left(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    world.desk.answer = OverBudget("No call may be made in time.", retry_after_s=90)
+    answer = await client.get("/v1/price/bitcoin", headers=bearer)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "90")
+    assert answer.headers["X-RateLimit-Remaining"] == str(CHARGE.remaining)
 
 
 async def test_the_token_is_asked_for_before_the_input_is_judged(client: httpx.AsyncClient) -> None:

@@ -8,9 +8,11 @@ import redis
 import trio
 
 from core import keys
-from core.coordinator import Claimed, Coordinator
+from core.coordinator import Coordinator
+from core.flush_policy import View
 from core.redis_link import RedisLink
 from core.settings import Settings
+from core.standings import Claimed
 from server.auth import issue_token
 from simulator import Simulator, failures
 from tests.service.conftest import SECRET, ClientFor, StartInstance
@@ -200,8 +202,8 @@ async def test_no_result_in_time_is_504(
             asking.start_soon(ask)
             await until(lambda: client.exists(f"{keys.PREFIX}:open:bitcoin"))
             batch_id = str(client.get(f"{keys.PREFIX}:open:bitcoin"))
-            (claimed,) = await other.claim([(batch_id, "window")])
-            assert isinstance(claimed, Claimed)
+            grant = await other.claim([(View(batch_id, "bitcoin", due_at=0), "window")])
+            assert isinstance(grant.standings[0], Claimed)
 
     tells(answers[0], 504, "Gateway Timeout")
     assert upstream.calls == []

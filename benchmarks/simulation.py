@@ -1,0 +1,167 @@
+"""The simulation: the flush policy run on a trace and a virtual clock; pure, and faster than the time it tells of.
+
+    simulated = simulate(make_trace(traffic), terms)
+    len(simulated.calls), optimum(trace, terms.window_s)
+
+`core.flush_policy.plan` decides, as it does in the server. Around it stands what Redis would do, without faults: a coin
+has one open batch and at most one call under way, permits are evenly spaced, and a request whose earliest call lies
+beyond its deadline is refused. All instances are one, Redis takes no time, and every call succeeds.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Literal
+
+import msgspec
+
+from benchmarks.trace import Arrival
+from core.flush_policy import Budget, View, next_step, plan
+from core.flush_policy import Call as PlannedCall
+from core.permits import interval_ms
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """On what terms requests are answered; times in seconds."""
+
+    window_s: float
+    threshold: int
+    result_timeout_s: float
+    ride_along: bool
+    max_ids: int
+    calls_per_minute: int | None
+    upstream_latency_s: float
+    first_call_at_s: float = 0.0  # one `interval_s` where Redis starts with the trace
+
+    @property
+    def interval_s(self) -> float:
+        """Between two permits."""
+        return interval_ms(self.calls_per_minute) / 1000
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One upstream call, and how many requests were in its batches."""
+
+    at_s: float
+    coin_ids: tuple[str, ...]
+    requests: int
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What became of one request; `called_at_s` is when the call of its batch was made, if one was."""
+
+    arrival: Arrival
+    outcome: Literal["answered", "timed out", "refused"]
+    wait_s: float
+    called_at_s: float | None = None
+
+
+class Simulated(msgspec.Struct, frozen=True):
+    """What a trace came to: calls in their order, and a fate a request, in the order in which they came."""
+
+    calls: Sequence[Call]
+    fates: Sequence[Fate]
+
+
+def simulate(trace: Iterable[Arrival], terms: Terms) -> Simulated:
+    """Run the policy on a trace, which is in the order of time."""
+    simulation = _Simulation(terms)
+    for arrival in trace:
+        simulation.run_until(arrival.at_s)
+        simulation.admit(arrival)
+    simulation.run_until(inf)
+    return Simulated(simulation.calls, sorted(simulation.fates, key=lambda fate: fate.arrival.at_s))
+
+
+def optimum(trace: Iterable[Arrival], window_s: float) -> int:
+    """The fewest calls, of any number of coins each, that answer every request within a window of its own.
+
+    Each at the end of the first window that holds no call yet: the fewest points that stab all intervals.
+    """
+    calls, last_at_s = 0, -inf
+    for arrival in trace:
+        if arrival.at_s > last_at_s:
+            calls, last_at_s = calls + 1, arrival.at_s + window_s
+    return calls
+
+
+class _Batch(msgspec.Struct):
+    """An open batch: what the policy sees of it, and the requests in it."""
+
+    view: View
+    arrivals: list[Arrival]
+
+
+class _Simulation:
+    def __init__(self, terms: Terms) -> None:
+        self.calls: list[Call] = []
+        self.fates: list[Fate] = []
+        self._terms = terms
+        self._open: dict[str, _Batch] = {}  # {coin_id: batch}
+        self._called_until: dict[str, float] = {}  # {coin_id: when the latest call for it ended, or will}
+        self._next_call_at = terms.first_call_at_s
+        self._look_again_at = inf
+
+    def run_until(self, at_s: float) -> None:
+        """Make every call that is due before an instant; at one instant requests come before calls."""
+        while self._look_again_at < at_s:
+            now = self._look_again_at
+            self._forget_the_abandoned(now)
+            planned = plan([batch.view for batch in self._open.values()], self._budget(), now)
+            for call in planned.calls:
+                self._make(call, now)
+            self._look_again_at = planned.look_again_at
+
+    def admit(self, arrival: Arrival) -> None:
+        """Let a request join its coin's batch, or refuse it."""
+        now, coin_id = arrival.at_s, arrival.coin_id
+        if self._earliest_call_at(arrival) > now + self._terms.result_timeout_s:
+            self.fates.append(Fate(arrival, "refused", 0.0))
+            return
+        batch = self._open.get(coin_id) or self._opened(arrival)
+        batch.view.size += 1
+        batch.arrivals.append(arrival)
+        step = next_step(batch.view, now, self._terms.threshold)
+        self._look_again_at = min(self._look_again_at, now if isinstance(step, str) else step)
+
+    def _opened(self, arrival: Arrival) -> _Batch:
+        coin_id = arrival.coin_id
+        held_until = self._called_until.get(coin_id, -inf)
+        view = View(coin_id, coin_id, arrival.at_s + self._terms.window_s, held_until=held_until)
+        self._open[coin_id] = _Batch(view, [])
+        return self._open[coin_id]
+
+    def _earliest_call_at(self, arrival: Arrival) -> float:
+        """As `admit.lua` reckons: the next permit, or a later one if earlier batches fill those before."""
+        permit_at = max(arrival.at_s, self._next_call_at)
+        room = self._terms.max_ids if self._terms.ride_along else 1
+        own = self._open.get(arrival.coin_id)
+        due_at = own.view.due_at if own else inf
+        before = sum(batch.view.due_at < due_at for batch in self._open.values())
+        return permit_at + before // room * self._terms.interval_s
+
+    def _forget_the_abandoned(self, now: float) -> None:
+        """A batch is not fetched when its last request has timed out."""
+        timeout_s = self._terms.result_timeout_s
+        for coin_id, batch in list(self._open.items()):
+            if batch.arrivals[-1].at_s + timeout_s < now:
+                del self._open[coin_id]
+                self.fates += [Fate(arrival, "timed out", timeout_s) for arrival in batch.arrivals]
+
+    def _make(self, call: PlannedCall, now: float) -> None:
+        batches = [self._open.pop(view.coin_id) for view, _ in call]
+        arrivals = [arrival for batch in batches for arrival in batch.arrivals]
+        ends_at = now + self._terms.upstream_latency_s
+        self._called_until |= {view.coin_id: ends_at for view, _ in call}
+        self._next_call_at = now + self._terms.interval_s
+        self.calls.append(Call(now, tuple(view.coin_id for view, _ in call), len(arrivals)))
+        self.fates += [self._fate(arrival, now, ends_at) for arrival in arrivals]
+
+    def _fate(self, arrival: Arrival, called_at: float, answered_at: float) -> Fate:
+        wait_s, timeout_s = answered_at - arrival.at_s, self._terms.result_timeout_s
+        if wait_s > timeout_s:
+            return Fate(arrival, "timed out", timeout_s, called_at)
+        return Fate(arrival, "answered", wait_s, called_at)
+
+    def _budget(self) -> Budget:
+        terms = self._terms
+        return Budget(terms.threshold, terms.ride_along, terms.max_ids, self._next_call_at, terms.interval_s)

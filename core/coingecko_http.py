@@ -1,0 +1,103 @@
+"""The line to CoinGecko: the one place that knows how httpx fails, and how far a call has come.
+
+answer = await Line(client).get(url, start_by=trio.current_time() + 0.5, timeout_s=2.5, largest_bytes=1_048_576)
+"""
+
+from contextlib import suppress
+
+import httpx
+import trio
+
+from core.coingecko_answer import OK, TOO_MANY_REQUESTS, Answer, UpstreamTrouble
+from core.errors import UpstreamFailed
+
+# Of a refusal the head says enough; the body is read only if it comes at once.
+_REFUSAL_BODY_S = 0.25
+
+# httpx lets some errors through as they are: addresses that cannot be encoded, sockets, certificates.
+_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+
+
+class PermitLapsed(Exception):
+    """The time of the permit was over before the request could leave: no call was made."""
+
+
+class Line:
+    """Any number of calls at a time."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self.is_slow = False  # the latest call found its connection too late
+
+    async def get(self, url: str, *, start_by: float, timeout_s: float, largest_bytes: int) -> Answer:
+        """Get one answer, or raise PermitLapsed or UpstreamFailed."""
+        if trio.current_time() > start_by:
+            raise PermitLapsed
+        call = _Call(self, start_by)
+        try:
+            with trio.fail_after(timeout_s):
+                async with self._client.stream("GET", url, extensions={"trace": call.trace}) as response:
+                    call.answered(response.status_code)
+                    return await _read(response, largest_bytes)
+        except trio.TooSlowError as error:
+            reason = UpstreamTrouble(f"no whole answer within {timeout_s} s")
+            reason.__cause__ = error
+            message = "CoinGecko did not answer in time. Try again shortly."
+            raise UpstreamFailed(message, billed=call.billed) from reason
+        except (*_FOREIGN, UpstreamTrouble) as error:
+            reason = UpstreamTrouble(repr(error))
+            reason.__cause__ = error
+            message = "CoinGecko could not be asked. Try again shortly."
+            raise UpstreamFailed(message, billed=call.billed) from reason
+
+
+class _Call:
+    """How far one call has come, and so whether it may have cost a credit."""
+
+    def __init__(self, line: Line, start_by: float) -> None:
+        self._line = line
+        self._start_by = start_by
+        self.billed = False
+
+    async def trace(self, event: str, _: object) -> None:
+        """Hear from httpx what it is about to do; let nothing be sent too late.
+
+        A call that is dropped here takes its new connection with it. So where connecting always takes longer than a
+        permit lasts, none would ever be made: the next one may be late.
+        """
+        if event.endswith("send_request_headers.started"):
+            was_slow = self._line.is_slow
+            self._line.is_slow = trio.current_time() > self._start_by
+            if self._line.is_slow and not was_slow:
+                raise PermitLapsed
+            self.billed = True
+
+    def answered(self, status: int) -> None:
+        """Only what CoinGecko answers with 200 costs a credit."""
+        self.billed = status == OK
+
+
+async def _read(response: httpx.Response, largest_bytes: int) -> Answer:
+    body = b""
+    if response.status_code == TOO_MANY_REQUESTS:
+        with trio.move_on_after(_REFUSAL_BODY_S), suppress(*_FOREIGN, UpstreamTrouble):
+            body = await _body(response, largest_bytes)
+    else:
+        body = await _body(response, largest_bytes)
+    return Answer(response.status_code, response.headers, body)
+
+
+async def _body(response: httpx.Response, largest_bytes: int) -> bytes:
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise UpstreamTrouble(f"HTTP {response.status_code} with content-encoding {encoding[:40]!r}, not asked for")
+    body = bytearray()
+    with trio.CancelScope() as reading:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > largest_bytes:
+                # Breaking out of the loop would leave httpx's generators, one in the other, to the garbage collector.
+                reading.cancel()
+    if len(body) > largest_bytes:
+        raise UpstreamTrouble(f"HTTP {response.status_code} with more than {largest_bytes} bytes of body")
+    return bytes(body)

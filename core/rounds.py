@@ -1,0 +1,202 @@
+"""Rounds of flushes: for all windows of this instance together, what to flush, and when.
+
+    rounds = Rounds(settings, coordinator, ledger, windows)
+    await nursery.start_soon(rounds.run)
+    rounds.wake()        # something is ripe here
+
+A round looks at what is pending on all instances and when the next upstream call may be made, asks the flush policy,
+and claims what it proposes. Where no call may be made yet, the batches stay open and collect until the next permit.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import structlog
+import trio
+
+from core.coordinator import Coordinator, Outlook
+from core.errors import RedisUnavailable, Unavailable
+from core.events import BudgetView
+from core.flush_policy import Budget, Call, Plan, View, next_step, plan
+from core.pace import MonthPace
+from core.permits import PERMIT_S, interval_ms
+from core.redis_link import RedisRefused
+from core.settings import Settings
+from core.standings import Claimed, Open, Standing
+
+# After trouble with Redis or Postgres; whoever learns sooner that it is over wakes the rounds.
+_ASK_AGAIN_S = 1.0
+# Of the batches that others have open, some cannot go along: their coin's last call is under way.
+_SPARE = 2
+
+_log = structlog.get_logger()
+
+
+class Ledger(Protocol):
+    """Whoever can make a budget that Redis lost one to rely on."""
+
+    async def restore(self, now_ms: int, *, count_lost: bool) -> None:
+        """Restore it, or raise Unavailable."""
+
+
+class Keeper(Protocol):
+    """Whoever has the windows, and alone settles them."""
+
+    def views(self) -> Iterable[View]:
+        """Every batch that somebody waits for here."""
+
+    def note(self, standing: Standing) -> None:
+        """Take notice of how a batch stands in Redis."""
+
+    def flush(self, claims: Sequence[Claimed], start_by: float) -> None:
+        """Flush batches that were claimed; their upstream call begins by then, or not at all."""
+
+    def too_late(self, call_at: float) -> list[str]:
+        """Batches with requests that would no longer wait when the next upstream call may be made."""
+
+    def refuse(self, call_at: float) -> None:
+        """Give those requests up."""
+
+    def give_up(self, batch_ids: Iterable[str], error: Unavailable) -> None:
+        """Answer everybody who waits for these batches with an error."""
+
+
+class Rounds:
+    """The one task of an instance that claims."""
+
+    def __init__(self, settings: Settings, coordinator: Coordinator, ledger: Ledger, keeper: Keeper) -> None:
+        self._settings = settings
+        self._coordinator = coordinator
+        self._ledger = ledger
+        self._keeper = keeper
+        self._interval_s = interval_ms(settings.upstream_calls_per_minute) / 1000
+        self._pace = MonthPace(settings.upstream_calls_per_month)
+        self._woken = trio.Event()
+        self._look_again_at = float("inf")
+        self._was_put_off = False  # the next call, since it was last looked who waits in vain
+        self._reckoned = False  # with the limits of these settings, which may not be those of the last process
+        self.next_call_at = float("-inf")  # on trio's clock, as far as is known here
+
+    def wake(self) -> None:
+        """Something is ripe here, or changed."""
+        self._woken.set()
+
+    def hear_next_call(self, in_s: float) -> None:
+        """The time of the next upstream call was moved."""
+        self.next_call_at = trio.current_time() + in_s
+        self._was_put_off = True
+        self.wake()
+
+    def budget_view(self) -> BudgetView:
+        """What monitors see of the budget."""
+        return BudgetView(
+            per_minute=self._settings.upstream_calls_per_minute,
+            per_month=self._settings.upstream_calls_per_month,
+            call_in_ms=max(0, round((max(self.next_call_at, 0) - trio.current_time()) * 1000)),
+            month_calls=self._pace.calls,
+            month_projected=self._pace.projected,
+        )
+
+    def look(self) -> None:
+        """Messages may have been missed: what is known of the next call is to be read anew."""
+        self.next_call_at = float("-inf")
+        self.wake()
+
+    async def run(self) -> None:
+        """Hold rounds for ever: when woken, and when the policy says so."""
+        while True:
+            await self._try_round()
+            with trio.move_on_at(self._look_again_at):
+                await self._woken.wait()
+            self._woken = trio.Event()
+
+    async def _try_round(self) -> None:
+        self._look_again_at = float("inf")
+        try:
+            await self._round()
+        except RedisRefused as refusal:
+            self._keeper.give_up(self._ripe_here(), refusal)
+        except Unavailable as error:
+            if not isinstance(error, RedisUnavailable):
+                _log.warning("no upstream call until the month's count is known", reason=str(error))
+            self._look_again_at = trio.current_time() + _ASK_AGAIN_S
+
+    async def _round(self) -> None:
+        if not self._reckoned:
+            outlook = await self._coordinator.pending(0)
+            self._pace.note(outlook.calls, outlook.now_ms)
+            await self._restore(outlook)
+            self._reckoned = True
+        if not self._ripe_here() or trio.current_time() < self.next_call_at:
+            await self._refuse_late()
+            return
+        outlook = await self._coordinator.pending(self._most_riders)
+        if isinstance(outlook.call_in_ms, str):
+            await self._restore(outlook)
+            self.wake()
+            return
+        self._pace.note(outlook.calls, outlook.now_ms)
+        self._put_off(outlook.call_in_ms)
+        planned = self._plan(outlook.pending)
+        self._look_again_at = planned.look_again_at
+        for call in planned.calls:
+            if not await self._claim(call):
+                break
+        await self._refuse_late()
+
+    def _ripe_here(self) -> list[str]:
+        now, threshold = trio.current_time(), self._settings.batch_threshold
+        return [view.batch_id for view in self._keeper.views() if isinstance(next_step(view, now, threshold), str)]
+
+    @property
+    def _most_riders(self) -> int:
+        return self._settings.upstream_max_ids * _SPARE if self._settings.batch_ride_along else 0
+
+    def _plan(self, elsewhere: Iterable[View]) -> Plan:
+        batches = {view.batch_id: view for view in elsewhere} | {view.batch_id: view for view in self._keeper.views()}
+        budget = Budget(
+            threshold=self._settings.batch_threshold,
+            ride_along=self._settings.batch_ride_along,
+            max_ids=self._settings.upstream_max_ids,
+            next_call_at=self.next_call_at,
+            interval_s=self._interval_s,
+        )
+        return plan(batches.values(), budget, trio.current_time())
+
+    async def _claim(self, call: Call) -> bool:
+        """Claim the batches of one call; say whether another one may be claimed."""
+        asked_at = trio.current_time()
+        grant = await self._coordinator.claim(call)
+        for standing in grant.standings:
+            if not isinstance(standing, Open):
+                self._keeper.note(standing)
+        if claims := [standing for standing in grant.standings if isinstance(standing, Claimed)]:
+            self._keeper.flush(claims, asked_at + PERMIT_S)
+        if isinstance(grant.call_in_ms, str):
+            self.wake()
+            return False
+        self._put_off(grant.call_in_ms)
+        return not grant.call_in_ms
+
+    def _put_off(self, call_in_ms: int) -> None:
+        """Take notice of when the next call may be made."""
+        self.next_call_at = trio.current_time() + call_in_ms / 1000
+        if call_in_ms:
+            self._was_put_off = True
+
+    async def _refuse_late(self) -> None:
+        """Give up whom no call can reach in time; not those whose call is under way, as Redis alone knows for sure."""
+        if trio.current_time() < self.next_call_at:
+            self._look_again_at = self.next_call_at
+        if not self._was_put_off:
+            return
+        self._was_put_off = False
+        call_at = self.next_call_at
+        if late := self._keeper.too_late(call_at):
+            for standing in await self._coordinator.look(late):
+                self._keeper.note(standing)
+            if self.next_call_at == call_at:  # or else it was moved again, and whoever did that woke the next round
+                self._keeper.refuse(call_at)
+
+    async def _restore(self, outlook: Outlook) -> None:
+        await self._ledger.restore(outlook.now_ms, count_lost=outlook.call_in_ms == "lost")

@@ -1,0 +1,74 @@
+"""Coins asked for by the current request, and what became of each.
+
+for outcome in await ask([Wanted("bitcoin", ("usd", "eur"))], user, freshness): ...
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from quart import request
+
+from core.batches import Quote, Wanted
+from core.coordinator import COINS_A_UNIT
+from core.errors import BadInput, CryptoPulseError
+from core.freshness import Freshness
+from core.price_desk import Admitted
+from core.waiters import Waiter
+from server.auth import User
+from server.charges import note_charge
+from server.notes import notes_of
+from server.services import services
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One coin's quotes in the order of the currencies, and why others are missing, each reason once."""
+
+    coin_id: str
+    quotes: list[Quote]
+    errors: list[CryptoPulseError]
+
+    def only_quote(self) -> Quote:
+        """The quote of a coin that was wanted in one currency, or raise why there is none."""
+        if self.errors:
+            raise self.errors[0]
+        return self.quotes[0]
+
+
+async def ask(wanted: Sequence[Wanted], user: User, freshness: Freshness) -> list[Outcome]:
+    """Wait for what becomes of each coin; whoever leaves, leaves the batches as they are.
+
+    Raises BadInput if the user's limit could never pay for so many, and what admits none of them: OverLimit, TooBusy,
+    OutboxFull, RedisUnavailable, ShuttingDown.
+    """
+    _check_payable(len(wanted))
+    async with services().desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
+        _note(admitted)
+        # One after the other, since each has the same deadline.
+        return [await _outcome(coin, waiter) for coin, waiter in zip(wanted, admitted.waiters, strict=True)]
+
+
+def _check_payable(coins: int) -> None:
+    cost, limit = -(-coins // COINS_A_UNIT), services().settings.throttle_global_limit
+    if cost > limit:
+        raise BadInput(
+            f"{coins} coins count as {cost} requests, and your limit is {limit}. "
+            f"Ask for at most {limit * COINS_A_UNIT} coins at once."
+        )
+
+
+def _note(admitted: Admitted) -> None:
+    note_charge(admitted.charge)
+    batches = {waiter.batch_id for waiter in admitted.waiters}
+    if len(batches) == 1:
+        notes_of(request.scope).batch_id = batches.pop()
+
+
+async def _outcome(coin: Wanted, waiter: Waiter) -> Outcome:
+    quotes: list[Quote] = []
+    errors: dict[tuple[int, str], CryptoPulseError] = {}  # {status, message: the first such error}
+    for vs_currency in coin.vs_currencies:
+        try:
+            quotes.append(await waiter.quote(vs_currency))
+        except CryptoPulseError as error:
+            errors.setdefault((error.status, error.message), error)
+    return Outcome(coin.coin_id, quotes, list(errors.values()))

@@ -1,0 +1,147 @@
+"""`/api/v3`: CoinGecko's own paths, so that its clients need nothing but another address, and a token for a key."""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+from quart import Blueprint, Response
+from quart_schema import document_querystring, security_scheme, tag
+
+from core.batches import Wanted
+from core.errors import CryptoPulseError, NotFound, UnknownCoin
+from core.freshness import FETCH, Freshness
+from core.prices import CURRENCIES, is_coin_id
+from server.answers import answer, json_response
+from server.auth import User
+from server.compat.errors import ROOT, error_form
+from server.compat.keys import key_holder
+from server.compat.queries import CoinsQuery, PriceQuery, read_query
+from server.errors import retry_after_s
+from server.openapi import API_KEY, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, RouteT, documented
+from server.outcomes import Outcome, ask
+from server.services import services
+from server.users import charge_user
+
+blueprint = Blueprint("compat", __name__, url_prefix=ROOT)
+
+Row = dict[str, Decimal]  # {vs_currency: price}
+SimplePrices = Annotated[
+    dict[str, Row],
+    msgspec.Meta(description="Prices by coin and currency.", examples=[{"bitcoin": {"usd": 67210.45, "eur": 61975.5}}]),
+]
+Currencies = Annotated[list[str], msgspec.Meta(description="The currencies that CoinGecko supports.")]
+
+
+class ListedCoin(msgspec.Struct):
+    """A coin that CoinGecko knows."""
+
+    id: str
+    symbol: str
+    name: str
+
+
+ListedCoins = Annotated[list[ListedCoin], msgspec.Meta(description="All coins that CoinGecko knows.")]
+
+
+class Ping(msgspec.Struct):
+    """What CoinGecko answers, which some clients look for."""
+
+    gecko_says: str
+
+
+def _drop_in(body: Any, *errors: int, headers: dict[str, str] = LIMIT_HEADERS) -> Callable[[RouteT], RouteT]:
+    """Document a route whose caller is named by its key, and is told errors in CoinGecko's forms."""
+
+    def mark(route: RouteT) -> RouteT:
+        documented(body, *errors, 401, 429, 503, headers=headers, error_form=error_form)(route)
+        security_scheme([API_KEY, BEARER])(route)
+        return tag(["drop-in for CoinGecko clients"])(route)
+
+    return mark
+
+
+@blueprint.get("/simple/price")
+@_drop_in(SimplePrices, 400, 422, 502, 504, headers=LIMIT_HEADERS | FRESHNESS_HEADERS)
+@document_querystring(PriceQuery)
+async def simple_price() -> Response:
+    """Prices of many coins in many currencies; counts as one request for each 50 ids or part of them."""
+    user = key_holder()
+    query = read_query(PriceQuery)
+    outcomes = await _outcomes(query, user)
+    _raise_worst(outcomes)
+    return answer(_rows(outcomes, query), _age_of(outcomes))
+
+
+@blueprint.get("/simple/supported_vs_currencies")
+@_drop_in(Currencies)
+async def supported_vs_currencies() -> Response:
+    """The currencies, in CoinGecko's order."""
+    await charge_user(key_holder())
+    return answer(CURRENCIES)
+
+
+@blueprint.get("/coins/list")
+@_drop_in(ListedCoins, 400, 502, 504)
+async def coins_list() -> Response:
+    """The coins, in CoinGecko's order."""
+    user = key_holder()
+    read_query(CoinsQuery)
+    await charge_user(user)
+    return json_response(await services().coin_list.get())
+
+
+@blueprint.get("/ping")
+@_drop_in(Ping)
+async def ping() -> Response:
+    """Whether the key is good."""
+    await charge_user(key_holder())
+    return answer(Ping("(V3) To the Moon!"))
+
+
+async def _outcomes(query: PriceQuery, user: User) -> list[Outcome]:
+    """What became of the coins that may exist; of others nothing need be asked."""
+    # Where no currency is supported, only a price in some other says which coins CoinGecko knows.
+    currencies = query.vs_currencies or ("usd",)
+    wanted = [Wanted(coin_id, currencies) for coin_id in query.ids if is_coin_id(coin_id)]
+    if not wanted:
+        await charge_user(user)
+        return []
+    return await ask(wanted, user, _freshness())
+
+
+def _freshness() -> Freshness:
+    """How old a price may be: what the operator says, since these clients cannot."""
+    max_age_s = services().settings.compat_max_age_s
+    return Freshness(max_age_s=max_age_s) if max_age_s else FETCH
+
+
+def _raise_worst(outcomes: Sequence[Outcome]) -> None:
+    """Raise the error that matters most, if any does: a coin left out because of it would pass for unknown."""
+    errors = [error for outcome in outcomes for error in outcome.errors if not isinstance(error, NotFound)]
+    if errors:
+        raise min(errors, key=_rank)
+
+
+def _rank(error: CryptoPulseError) -> tuple[bool, int, int]:
+    """What says when to come back goes first, the longest wait before others; then 502, then 504."""
+    wait_s = retry_after_s(error)
+    return wait_s is None, -(wait_s or 0), error.status
+
+
+def _rows(outcomes: Sequence[Outcome], query: PriceQuery) -> dict[str, Row]:
+    return {outcome.coin_id: _row(outcome, query) for outcome in outcomes if not _is_unknown(outcome)}
+
+
+def _row(outcome: Outcome, query: PriceQuery) -> Row:
+    prices = [quote.price for quote in outcome.quotes if quote.price.vs_currency in query.vs_currencies]
+    return {price.vs_currency: query.rounded(price.price) for price in prices}
+
+
+def _is_unknown(outcome: Outcome) -> bool:
+    return any(isinstance(error, UnknownCoin) for error in outcome.errors)
+
+
+def _age_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    age_s = max((quote.age_s for outcome in outcomes for quote in outcome.quotes), default=0)
+    return {"Age": str(age_s), "Cache-Control": f"private, max-age={services().settings.compat_max_age_s}"}
