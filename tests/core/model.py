@@ -233,22 +233,18 @@ class ModelRedis:
         asked = frozenset(batch.currencies)
         return Claimed(batch_id, batch.coin_id, trigger, batch.fence, batch.size, asked, now)
 
+    def _held(self, claims: Sequence[Claimed]) -> list[Batch]:
+        found = ((claim, self.batches.get(claim.batch_id)) for claim in claims)
+        return [batch for claim, batch in found if batch and batch.state == "claimed" and batch.is_of(claim)]
+
     def renew(self, claims: Sequence[Claimed]) -> int:
-        held = [
-            batch
-            for claim in claims
-            if (batch := self.batches.get(claim.batch_id)) and batch.state == "claimed" and batch.is_of(claim)
-        ]
+        held = self._held(claims)
         for batch in held:
             batch.lease_ms = self.now_ms() + LEASE_MS
         return len(held)
 
     def release(self, claims: Sequence[Claimed]) -> int:
-        held = [
-            batch
-            for claim in claims
-            if (batch := self.batches.get(claim.batch_id)) and batch.state == "claimed" and batch.is_of(claim)
-        ]
+        held = self._held(claims)
         for batch in held:
             batch.lease_ms = 0
         if held:
