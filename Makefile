@@ -15,7 +15,7 @@ dev: .venv/ready ## serve prices on this machine: nothing else to install or sta
 test: .venv/ready ## prove it (ARGS="-k decimals")
 	@$(BIN)/pytest $(ARGS)
 
-test-faults: .venv/ready ## prove it again under many faults, some 20 minutes (RUNS=50 SEED=1)
+test-faults: .venv/ready ## prove it again under many faults, some 35 minutes (RUNS=50 OVERLOAD_S=600 SEED=1)
 	@$(BIN)/pytest tests/faults -m faults -s -o faulthandler_timeout=900 $(ARGS)
 
 # ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC127 a fork of httpx: not ours.

@@ -30,12 +30,13 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     max_ids: int
     calls_per_minute: int | None
     upstream_latency_s: float
+    upstream_timeout_s: float = 2.5
     first_call_at_s: float = 0.0  # one `interval_s` where Redis starts with the trace
 
     @property
     def interval_s(self) -> float:
         """Between two permits."""
-        return interval_ms(self.calls_per_minute) / 1000
+        return interval_ms(self.calls_per_minute, round(self.upstream_timeout_s * 1000)) / 1000
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ class Joined(msgspec.Struct, frozen=True):
     batch_id: str
     size: int
     due_in_ms: int
+    admitted_at_ms: int  # unix time, by Redis' clock
     at_hand: dict[str, Latest]  # {vs_currency: its latest price}, if the request allows those
 
 
@@ -46,7 +47,6 @@ class Admissions(msgspec.Struct, frozen=True):
     """What became of a request, coin by coin."""
 
     charge: Charge  # as it stands; a request that was refused for every coin cost nothing
-    now_ms: int  # unix time, by Redis' clock
     of_coins: list[Admission]
 
 
@@ -54,7 +54,7 @@ def admission_in(coin: Wanted, answer: list[Any], now_ms: int) -> Admission:
     """Read what became of a request for one coin."""
     match answer:
         case [b"joined", batch_id, size, due_in_ms, *prices]:
-            return Joined(batch_id.decode(), size, due_in_ms, _latest(coin, prices, now_ms))
+            return Joined(batch_id.decode(), size, due_in_ms, now_ms, _latest(coin, prices, now_ms))
         case [b"fresh", *prices]:
             return AtHand(_latest(coin, prices, now_ms))
         case [b"unknown"]:

@@ -12,7 +12,14 @@ from typing import Literal
 
 import msgspec
 
-from core.errors import CryptoPulseError, UnknownCoin, UnlistedCurrency, UpstreamFailed, UpstreamLimited
+from core.errors import (
+    CryptoPulseError,
+    RedisUnavailable,
+    UnknownCoin,
+    UnlistedCurrency,
+    UpstreamFailed,
+    UpstreamLimited,
+)
 from core.prices import Price
 
 State = Literal["open", "claimed", "answered", "failed"]
@@ -72,14 +79,17 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     upstream_ms: float  # how long the call took
     fresh_for_s: int = 0  # how long CoinGecko says that the prices may be kept
     prices: dict[str, Decimal | None] = {}  # {vs_currency: price, None where the upstream's value was no price}
+    unlisted: list[str] = []  # currencies that were asked for, and CoinGecko lists no price in
     failure: Failure | None = None
 
     def price_in(self, vs_currency: str) -> Price:
         """The price in one currency, or raise what a request for it is to be told."""
         if self.failure is not None:
             raise self.failure.as_error()
-        if vs_currency not in self.prices:
+        if vs_currency in self.unlisted:
             raise UnlistedCurrency(f"CoinGecko lists no price of '{self.coin_id}' in '{vs_currency}'.")
+        if vs_currency not in self.prices:
+            raise RedisUnavailable  # it lost its memory of who asked for what
         price = self.prices[vs_currency]
         if price is None:
             raise UpstreamFailed(f"CoinGecko's price of '{self.coin_id}' could not be read. Try again shortly.")

@@ -19,7 +19,7 @@ _FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, Value
 
 
 class PermitLapsed(Exception):
-    """The time of the permit was over before the request could leave: no call was made."""
+    """The time of the permit was over before the call could begin: none was made."""
 
 
 class Line:
@@ -27,13 +27,12 @@ class Line:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-        self.is_slow = False  # the latest call found its connection too late
 
     async def get(self, url: str, *, start_by: float, timeout_s: float, largest_bytes: int) -> Answer:
         """Get one answer, or raise PermitLapsed or UpstreamFailed."""
         if trio.current_time() > start_by:
             raise PermitLapsed
-        call = _Call(self, start_by)
+        call = _Call()
         try:
             with trio.fail_after(timeout_s):
                 async with self._client.stream("GET", url, extensions={"trace": call.trace}) as response:
@@ -54,23 +53,12 @@ class Line:
 class _Call:
     """How far one call has come, and so whether it may have cost a credit."""
 
-    def __init__(self, line: Line, start_by: float) -> None:
-        self._line = line
-        self._start_by = start_by
+    def __init__(self) -> None:
         self.billed = False
 
     async def trace(self, event: str, _: object) -> None:
-        """Hear from httpx what it is about to do; let nothing be sent too late.
-
-        A call that is dropped here takes its new connection with it. So where connecting always takes longer than a
-        permit lasts, none would ever be made: the next one may be late.
-        """
-        if event.endswith("send_request_headers.started"):
-            was_slow = self._line.is_slow
-            self._line.is_slow = trio.current_time() > self._start_by
-            if self._line.is_slow and not was_slow:
-                raise PermitLapsed
-            self.billed = True
+        """Hear from httpx what it is about to do."""
+        self.billed = self.billed or event.endswith("send_request_headers.started")
 
     def answered(self, status: int) -> None:
         """Only what CoinGecko answers with 200 costs a credit."""

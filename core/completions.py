@@ -41,7 +41,7 @@ def _completion(claim: Claimed, result: Result) -> dict[str, Any]:
         "unknown_coin": is_unknown,
         "result": encode_result(result).decode(),
         "prices": [(price.vs_currency, _plain(price.price)) for price in result.known_prices],
-        "unlisted": [] if result.failure else sorted(claim.vs_currencies - set(result.prices)),
+        "unlisted": result.unlisted,
     }
 
 

@@ -14,7 +14,7 @@ from core.errors import OutboxFull
 from core.flush_policy import View
 from core.freshness import Freshness
 from core.limits import Charge, OverLimit
-from core.permits import Called, Permit, Unsure, call_in, interval_ms, terms
+from core.permits import Called, Permit, Unsure, call_in, terms
 from core.redis_link import RedisLink
 from core.settings import Settings
 from core.standings import Claimed, Standing, standing_in
@@ -91,7 +91,7 @@ class Coordinator:
                 self._keep_ms,
                 OUTBOX_BOUND,
                 settings.batch_result_timeout_ms,
-                interval_ms(settings.upstream_calls_per_minute),
+                *self._terms,
                 settings.upstream_max_ids if settings.batch_ride_along else 1,
                 *_allowed(freshness, honour=settings.upstream_honour_cache),
                 *(part for coin in wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), uuid4().hex)),
@@ -105,7 +105,7 @@ class Coordinator:
             raise OverLimit(charge)
         now_ms, *each = answers
         of_coins = [admission_in(coin, answer, now_ms) for coin, answer in zip(wanted, each, strict=True)]
-        return Admissions(charge, now_ms, of_coins)
+        return Admissions(charge, of_coins)
 
     async def pending(self, most: int) -> Outlook:
         """Read when the next upstream call may be made, and the open and abandoned batches of all instances.
@@ -133,12 +133,11 @@ class Coordinator:
         held: int = await self._link.run_script(lua.RENEW, [keys.PREFIX], [LEASE_MS, self._keep_ms, *_marks(claims)])
         return held
 
-    async def release(self, claims: Sequence[Claimed]) -> int:
-        """Give claims back whose call was not made; return how many were still held."""
-        released: int = await self._link.run_script(
+    async def release(self, claims: Sequence[Claimed]) -> None:
+        """Give claims back whose call was not made."""
+        await self._link.run_script(
             lua.RELEASE, [keys.PREFIX, keys.BUDGET, keys.UNDER_WAY, keys.FEED], [*self._terms, *_marks(claims)]
         )
-        return released
 
     async def complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
         """Settle the claims of one call for everybody; return the ids of those whose fencing token was the latest."""
@@ -197,8 +196,8 @@ class Coordinator:
 def _allowed(freshness: Freshness, *, honour: bool) -> list[int]:
     """How old a price may be, as the script of admission takes it."""
     return [
-        -1 if freshness.max_age_s is None or freshness.no_cache else freshness.max_age_s * 1000,
-        -1 if freshness.stale_if_error_s is None else freshness.stale_if_error_s * 1000,
+        -1 if freshness.max_age_s is None or freshness.no_cache else min(freshness.max_age_s * 1000, LATEST_MS),
+        -1 if freshness.stale_if_error_s is None else min(freshness.stale_if_error_s * 1000, LATEST_MS),
         int(freshness.only_if_cached),
         int(honour and freshness.is_silent),
     ]

@@ -15,6 +15,7 @@ Each class hints at its HTTP status; only `server/` renders it. A message is rea
 wrong and what to do, and never holds a token, a key or an internal address.
 """
 
+from math import ceil
 from typing import ClassVar
 
 # From how many seconds on a wait is told in larger units.
@@ -93,9 +94,14 @@ class OverBudget(CryptoPulseError):
     status = 429
 
 
-def over_budget(wait_s: int) -> OverBudget:
-    """The refusal of a request, when the next upstream call may be made so many seconds from now."""
-    return OverBudget(f"CoinGecko may not be asked again for {_told(wait_s)}. Try then.", retry_after_s=wait_s)
+def over_budget(call_in_s: float, patience_s: float) -> OverBudget:
+    """The refusal of a request that no upstream call can reach in time; the next one is so many seconds away.
+
+    It is to come again when it can wait for that call: whoever came just when it is made would find it gone, taken by
+    those who came a little sooner.
+    """
+    wait_s = max(1, ceil(call_in_s - patience_s))
+    return OverBudget(f"No call to CoinGecko can be made in time. Try again in {_told(wait_s)}.", retry_after_s=wait_s)
 
 
 def _told(wait_s: int) -> str:

@@ -168,5 +168,6 @@ def _result(claim: Claimed, upstream_ms: float, failure: Failure | None, fetched
         upstream_ms=round(upstream_ms, 3),
         fresh_for_s=fetched.fresh_for_s,
         prices={code: price for code, price in (prices or {}).items() if code in claim.vs_currencies},
+        unlisted=[] if failure else sorted(claim.vs_currencies - set(prices or {})),
         failure=failure,
     )

@@ -60,17 +60,19 @@ class Ledger:
 
     async def spend(self, permit: Permit, call: Callable[[], Awaitable[_T]], *, billed: bool = True) -> _T:
         """Make the call that a permit is for, and tell all instances what it says of the next one."""
+        answers: list[_T] = []
+        failure: Exception | None = None
         called = Called("answered", billed=billed)
         try:
-            return await call()
-        except PermitLapsed:
-            called = DROPPED
-            raise
+            answers.append(await call())
+        except PermitLapsed as error:
+            called, failure = DROPPED, error
         except (UpstreamFailed, UpstreamLimited) as error:
-            called = failed(error)
-            raise
-        finally:
-            await self._report(called, permit)
+            called, failure = failed(error), error
+        await self._report(called, permit)
+        if failure is not None:
+            raise failure
+        return answers[0]
 
     async def _report(self, called: Called, permit: Permit) -> None:
         try:

@@ -9,9 +9,6 @@ from core.settings import Settings
 
 # A permit for an upstream call that is not used so soon is dropped.
 PERMIT_S = 0.5
-# No 60 s may see more calls than allowed, though one call leaves at once and another when its permit nearly ends, or
-# takes longer to arrive: half a second for each.
-_MINUTE_MS = 60_000 + 1000
 # Beyond its time-out an upstream call takes this long at most to be settled, or was never made.
 _SETTLE_MS = 1000
 
@@ -48,12 +45,18 @@ def failed(error: UpstreamFailed | UpstreamLimited) -> Called:
 def terms(settings: Settings) -> list[int]:
     """The limits as the scripts take them: ms between calls, most calls a month, ms that a probe may take."""
     probe_ms = settings.upstream_timeout_ms + _SETTLE_MS
-    return [interval_ms(settings.upstream_calls_per_minute), settings.upstream_calls_per_month or 0, probe_ms]
+    interval = interval_ms(settings.upstream_calls_per_minute, settings.upstream_timeout_ms)
+    return [interval, settings.upstream_calls_per_month or 0, probe_ms]
 
 
-def interval_ms(per_minute: int | None) -> int:
-    """Milliseconds between two upstream calls; 0 where they are not limited by the minute."""
-    return -(-_MINUTE_MS // per_minute) if per_minute else 0
+def interval_ms(per_minute: int | None, upstream_timeout_ms: int) -> int:
+    """Milliseconds between two permits; 0 where calls are not limited by the minute.
+
+    No 60 s may see more calls than allowed, though one call leaves at once and another at the last moment: when its
+    permit nearly ended before it began to connect, and connecting took as long as the whole call may.
+    """
+    spread_ms = 60_000 + round(PERMIT_S * 1000) + upstream_timeout_ms
+    return -(-spread_ms // per_minute) if per_minute else 0
 
 
 def call_in(ms: int) -> int | Unsure:

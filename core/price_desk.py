@@ -114,7 +114,7 @@ class PriceDesk:
                         NotAtHand("No price is at hand that is fresh enough. Allow a fetch, or an older one.")
                     )
                 case Refused(call_in_ms):
-                    waiter.settle(over_budget(-(-call_in_ms // 1000)))
+                    waiter.settle(over_budget(call_in_ms / 1000, self._settings.patience_s))
             yield waiter
         finally:
             self._count(waiter)

@@ -41,6 +41,7 @@ class NextCall(msgspec.Struct, frozen=True, tag="next_call"):
     """The time of the next upstream call was moved, by something else than the pace."""
 
     in_ms: int
+    now_ms: int  # unix time, by Redis' clock
 
 
 class SettledTogether(msgspec.Struct, frozen=True, tag="settled"):
@@ -61,8 +62,8 @@ class Listener(Protocol):
     def hear_claimed(self, batch_ids: Sequence[str], lease_s: float) -> None:
         """Batches were claimed without having been full or due."""
 
-    def hear_next_call(self, in_s: float) -> None:
-        """The time of the next upstream call was moved."""
+    def hear_next_call(self, in_ms: int, now_ms: int) -> None:
+        """The time of the next upstream call was moved, at this unix time by Redis' clock."""
 
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled."""
@@ -142,7 +143,7 @@ class ResultFeed:
                 self._listener.hear_full(batch_id, size)
             case ClaimedTogether(batch_ids, lease_ms):
                 self._listener.hear_claimed(batch_ids, lease_ms / 1000)
-            case NextCall(in_ms):
-                self._listener.hear_next_call(in_ms / 1000)
+            case NextCall(in_ms, now_ms):
+                self._listener.hear_next_call(in_ms, now_ms)
             case SettledTogether(results):
                 self._listener.hear_results(results)

@@ -69,21 +69,22 @@ class Rounds:
         self._coordinator = coordinator
         self._ledger = ledger
         self._keeper = keeper
-        self._interval_s = interval_ms(settings.upstream_calls_per_minute) / 1000
+        self._interval_s = interval_ms(settings.upstream_calls_per_minute, settings.upstream_timeout_ms) / 1000
         self._pace = MonthPace(settings.upstream_calls_per_month)
         self._woken = trio.Event()
         self._look_again_at = float("inf")
         self._was_put_off = False  # the next call, since it was last looked who waits in vain
         self._reckoned = False  # with the limits of these settings, which may not be those of the last process
         self.next_call_at = float("-inf")  # on trio's clock, as far as is known here
+        self._told_at_ms = 0  # when that was so, by Redis' clock: what was asked before may be answered after
 
     def wake(self) -> None:
         """Something is ripe here, or changed."""
         self._woken.set()
 
-    def hear_next_call(self, in_s: float) -> None:
-        """The time of the next upstream call was moved."""
-        self.next_call_at = trio.current_time() + in_s
+    def hear_next_call(self, in_ms: int, now_ms: int) -> None:
+        """The time of the next upstream call was moved, at this unix time by Redis' clock."""
+        self._put_off(in_ms, now_ms)
         self._was_put_off = True
         self.wake()
 
@@ -100,6 +101,7 @@ class Rounds:
     def look(self) -> None:
         """Messages may have been missed: what is known of the next call is to be read anew."""
         self.next_call_at = float("-inf")
+        self._told_at_ms = 0
         self.wake()
 
     async def run(self) -> None:
@@ -127,7 +129,7 @@ class Rounds:
             self._pace.note(outlook.calls, outlook.now_ms)
             await self._restore(outlook)
             self._reckoned = True
-        if not self._ripe_here() or trio.current_time() < self.next_call_at:
+        if trio.current_time() < self.next_call_at or not self._ripe_here():
             await self._refuse_late()
             return
         outlook = await self._coordinator.pending(self._most_riders)
@@ -136,7 +138,7 @@ class Rounds:
             self.wake()
             return
         self._pace.note(outlook.calls, outlook.now_ms)
-        self._put_off(outlook.call_in_ms)
+        self._put_off(outlook.call_in_ms, outlook.now_ms)
         planned = self._plan(outlook.pending)
         self._look_again_at = planned.look_again_at
         for call in planned.calls:
@@ -175,14 +177,16 @@ class Rounds:
         if isinstance(grant.call_in_ms, str):
             self.wake()
             return False
-        self._put_off(grant.call_in_ms)
+        self._put_off(grant.call_in_ms, grant.now_ms)
         return not grant.call_in_ms
 
-    def _put_off(self, call_in_ms: int) -> None:
-        """Take notice of when the next call may be made."""
+    def _put_off(self, call_in_ms: int, now_ms: int) -> None:
+        """Take notice of when the next call may be made, unless something newer was heard."""
+        if now_ms < self._told_at_ms:
+            return
+        self._told_at_ms = now_ms
         self.next_call_at = trio.current_time() + call_in_ms / 1000
-        if call_in_ms:
-            self._was_put_off = True
+        self._was_put_off = self._was_put_off or call_in_ms > 0
 
     async def _refuse_late(self) -> None:
         """Give up whom no call can reach in time; not those whose call is under way, as Redis alone knows for sure."""

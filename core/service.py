@@ -65,6 +65,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         windows = Windows(settings, link, coordinator, flusher, ledger)
         callers = Callers(instance, coordinator, broadcast)
         desk = PriceDesk(instance, settings, coordinator, flusher, windows, callers)
+        coin_list = CoinList(settings, coordinator, ledger, coingecko)
         feed = ResultFeed(redis_url, windows, broadcast)
 
         await nursery.start(link.run)
@@ -73,7 +74,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, desk.snapshot)
         nursery.start_soon(ledger.run)
-        yield Core(desk, callers, coordinator, history, CoinList(settings, coordinator, ledger, coingecko))
+        nursery.start_soon(coin_list.run)
+        yield Core(desk, callers, coordinator, history, coin_list)
         await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say(Stopped(instance, unix_ms()))

@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         """How long a token of a login is good, in seconds."""
         return parse_duration(self.jwt_expires_in)
 
+    @property
+    def patience_s(self) -> float:
+        """How long a request can wait for its upstream call and be answered in time, in seconds."""
+        return (self.batch_result_timeout_ms - self.upstream_timeout_ms) / 1000
+
     @model_validator(mode="after")
     def _deadlines_nest(self) -> Self:
         if self.batch_window_ms + self.upstream_timeout_ms >= self.batch_result_timeout_ms:

@@ -86,8 +86,8 @@ class Window:
 
     def is_too_late(self, call_at: float) -> bool:
         """Whether somebody would no longer wait when the next upstream call may be made; none is under way for them."""
-        is_open = not self.view.flushing and not self.view.claimed
-        return is_open and any(waiter.deadline < call_at for waiter in self.waiters)
+        is_claimed = self.view.claimed and trio.current_time() < self.view.held_until
+        return not self.view.flushing and not is_claimed and any(waiter.deadline < call_at for waiter in self.waiters)
 
     def refuse(self, call_at: float, refusal: CryptoPulseError) -> None:
         """Answer those who would no longer wait."""

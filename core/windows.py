@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from math import ceil
 
 import structlog
 import trio
@@ -95,11 +94,11 @@ class Windows:
         window = self._of_batch.get(joined.batch_id) or self._open(coin_id, joined)
         window.join(waiter, joined.size)
         match self._recent.get(joined.batch_id):
-            case (_, Result() as result):
+            case (_, Result() as result) if result.fetched_at_ms >= joined.admitted_at_ms:
                 self.settle(window, result)
             case (_, int(size)):
                 window.grow(size)
-        if window.is_too_late(self._rounds.next_call_at):
+        if waiter.deadline < self._rounds.next_call_at:
             self._rounds.look()  # Redis knew of an earlier call when it let the request in; or of none yet
         try:
             yield
@@ -131,9 +130,9 @@ class Windows:
         """What monitors see of the budget."""
         return self._rounds.budget_view()
 
-    def hear_next_call(self, in_s: float) -> None:
-        """The time of the next upstream call was moved."""
-        self._rounds.hear_next_call(in_s)
+    def hear_next_call(self, in_ms: int, now_ms: int) -> None:
+        """The time of the next upstream call was moved, at this unix time by Redis' clock."""
+        self._rounds.hear_next_call(in_ms, now_ms)
 
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled, here or elsewhere."""
@@ -189,10 +188,11 @@ class Windows:
 
     def refuse(self, call_at: float) -> None:
         """Give those requests up."""
-        wait_s = max(1, ceil(call_at - trio.current_time()))
-        refusal = over_budget(wait_s)
+        refusal = over_budget(call_at - trio.current_time(), self._settings.patience_s)
         for window in self:
             window.refuse(call_at, refusal)
+            if not window.waiters:
+                self._forget(window)  # now: or else the next to join would join it
 
     def give_up(self, batch_ids: Iterable[str], error: Unavailable) -> None:
         """Answer everybody who waits for these batches with an error."""
@@ -243,6 +243,7 @@ class Windows:
     async def _stand_by_redis(self) -> None:
         while True:
             await self._link.wait_down()
+            self._recent.clear()  # what it knew it may have lost: an answered batch may be open again
             with trio.move_on_at(self._link.away_since + _REDIS_GRACE_S):
                 await self._link.wait_up()
             if not self._link.is_up:

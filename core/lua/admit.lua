@@ -3,19 +3,20 @@
 -- does one whose earliest call lies beyond the deadline. If nothing is left for any coin, nothing is charged.
 -- KEYS    1 prefix  2 the caller's log  3 outbox  4 feed  5 budget  6 pending
 -- ARGV    1 limit  2 limit window ms  3 cost  4 threshold  5 window ms  6 ms to keep a batch  7 most prices the outbox
---         may hold  8 ms to the deadline  9 ms between calls  10 most coins a call  11 how old a price may be, ms, or -1
---         12 and if the upstream is in trouble  13 1: no fetch at all  14 1: prices that CoinGecko calls fresh will do
---         15, 16, 17 coin, currencies (`usd,eur`), id, should a batch be opened  18, 19, 20 the next ...
+--         may hold  8 ms to the deadline  9, 10, 11 terms of the budget  12 most coins a call
+--         13 how old a price may be, ms, or -1  14 and if the upstream is in trouble  15 1: no fetch at all
+--         16 1: prices that CoinGecko calls fresh will do  17, 18, 19 coin, currencies (`usd,eur`), id, should a batch be
+--         opened  20, 21, 22 the next ...
 -- Answer  {'outbox full'} | {'limited', remaining, reset ms} | {'admitted', remaining, reset ms, now ms, each}
 --         each: {'joined', batch id, size, ms until due, latest prices ...} | {'fresh', latest prices ...} | {'unknown'} |
 --         {'absent'} | {'over budget', ms until the earliest call}; latest prices, one a currency: at:until:size:batch:price
 -- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:latest:<coin>  <prefix>:batch:<id>
 local now, threshold, window, keep = now_ms(), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local deadline, interval, most = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local max_age, stale, only_at_hand, honour = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1', ARGV[14] == '1'
-local budget = redis.call('HMGET', KEYS[5], 'next', 'trouble')
-local wait = math.max((tonumber(budget[1]) or 0) - now, 0)
-local in_trouble = wait > 0 and tonumber(budget[2] or 0) >= TROUBLED
+local deadline, terms, most = tonumber(ARGV[8]), budget_terms(9), tonumber(ARGV[12])
+local max_age, stale, only_at_hand, honour = tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15] == '1', ARGV[16] == '1'
+local next, troubled = next_call(KEYS[5], terms)
+local wait = math.max(next - now, 0)
+local in_trouble = wait > 0 and troubled
 
 -- The latest prices in these currencies if all are fresh enough.
 local function at_hand(coin, currencies, age, as_told)
@@ -31,14 +32,14 @@ end
 
 -- In how many ms the earliest call with room for the coin may be made.
 local function call_in(coin)
-  if interval == 0 or redis.call('ZCARD', KEYS[6]) < most then
+  if terms.interval == 0 or redis.call('ZCARD', KEYS[6]) < most then
     return wait
   end
   -- Whoever joined a batch that is due for so long has left it.
   redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - keep)
   local id = redis.call('GET', KEYS[1] .. ':open:' .. coin)
   local before = id and redis.call('ZRANK', KEYS[6], id .. ':' .. coin) or redis.call('ZCARD', KEYS[6])
-  return wait + math.floor(before / most) * interval
+  return wait + math.floor(before / most) * terms.interval
 end
 
 local function without_call(coin, currencies)
@@ -90,7 +91,7 @@ local function join(coin, currencies, id)
 end
 
 local wanted, answers, needs_call, all_refused = {}, {}, false, true
-for i = 15, #ARGV, 3 do
+for i = 17, #ARGV, 3 do
   local currencies = {}
   for currency in string.gmatch(ARGV[i + 1], '[^,]+') do
     currencies[#currencies + 1] = currency

@@ -1,5 +1,5 @@
--- The upstream budget, one hash. One number in it says when the next upstream call may be made (`next`, unix ms): the
--- pace, a Retry-After, repeated failure and the end of the month's calls all move it.
+-- The upstream budget, one hash. One number says when the next upstream call may be made: the pace, a Retry-After and
+-- repeated failure move `next` (unix ms), and where the month has no calls left it is the month's end.
 --
 --   run      the Redis process for which the rest is true: after a restart the last writes may be lost
 --   calls    upstream calls of the month that ends at `until` (unix ms), as counted here since `since` (unix ms)
@@ -17,46 +17,43 @@ local function this_run()
   return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 end
 
+-- When the next call may be made (unix ms), and whether the upstream is in trouble.
+local function next_call(key, terms)
+  local seen = redis.call('HMGET', key, 'next', 'calls', 'until', 'trouble')
+  local next = tonumber(seen[1] or 0)
+  if terms.monthly > 0 and tonumber(seen[2] or 0) >= terms.monthly then
+    next = math.max(next, tonumber(seen[3] or 0))
+  end
+  return next, tonumber(seen[4] or 0) >= TROUBLED
+end
+
 -- In how many ms the next call may be made; LOST or NEW_MONTH where the budget must be restored first.
 local function permit_in(key, now, terms)
-  local seen = redis.call('HMGET', key, 'run', 'next', 'until')
+  local seen = redis.call('HMGET', key, 'run', 'until')
   if (terms.interval > 0 or terms.monthly > 0) and seen[1] ~= this_run() then
     return LOST
-  elseif terms.monthly > 0 and tonumber(seen[3] or 0) <= now then
+  elseif terms.monthly > 0 and tonumber(seen[2] or 0) <= now then
     return NEW_MONTH
   end
-  return math.max((tonumber(seen[2]) or 0) - now, 0)
+  return math.max(next_call(key, terms) - now, 0)
 end
 
--- Sets when the next call may be made: `at`, or the end of the month if that has no calls left.
-local function set_next(key, at, terms)
-  local seen = redis.call('HMGET', key, 'calls', 'until')
-  if terms.monthly > 0 and tonumber(seen[1] or 0) >= terms.monthly then
-    at = math.max(at, tonumber(seen[2] or 0))
-  end
-  redis.call('HSET', key, 'next', at)
-  return at
-end
-
-local function tell_next(feed, in_ms)
-  redis.call('PUBLISH', feed, cjson.encode({ type = 'next_call', in_ms = math.max(in_ms, 0) }))
+local function tell_next(feed, key, now, terms)
+  local wait = math.max(next_call(key, terms) - now, 0)
+  redis.call('PUBLISH', feed, string.format('{"type":"next_call","in_ms":%.0f,"now_ms":%.0f}', wait, now))
 end
 
 -- Counts one call. Tells everybody if it was the month's last.
 local function take_permit(key, feed, now, terms)
-  local troubled = tonumber(redis.call('HGET', key, 'trouble') or 0) >= TROUBLED
-  if terms.monthly > 0 then
-    redis.call('HINCRBY', key, 'calls', 1)
-  end
+  local _, troubled = next_call(key, terms)
   if troubled then
     redis.call('HSET', key, 'probe', now)
   end
   if troubled or terms.interval > 0 or terms.monthly > 0 then
-    local at = now + math.max(terms.interval, troubled and terms.probe or 0)
-    local next = set_next(key, at, terms)
-    if next > at then
-      tell_next(feed, next - now)
-    end
+    redis.call('HSET', key, 'next', now + math.max(terms.interval, troubled and terms.probe or 0))
+  end
+  if terms.monthly > 0 and redis.call('HINCRBY', key, 'calls', 1) == terms.monthly then
+    tell_next(feed, key, now, terms)
   end
 end
 
@@ -64,6 +61,6 @@ end
 local function refund(key, feed, now, claimed_at, terms)
   local counted = terms.monthly > 0 and tonumber(claimed_at) >= tonumber(redis.call('HGET', key, 'since') or 0)
   if counted and redis.call('HINCRBY', key, 'calls', -1) == terms.monthly - 1 then
-    tell_next(feed, set_next(key, claimed_at + terms.interval, terms) - now)
+    tell_next(feed, key, now, terms)
   end
 end

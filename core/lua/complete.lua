@@ -23,9 +23,10 @@ local function remember(done)
   for _, currency in ipairs(done.unlisted) do
     redis.call('HSET', latest, currency, origin)
   end
-  if not done.unknown_coin then
+  if #done.prices + #done.unlisted > 0 then
     redis.call('PEXPIRE', latest, ARGV[6])
-  elseif redis.call('EXISTS', latest) == 0 then
+    redis.call('DEL', KEYS[1] .. ':unknown:' .. done.coin_id)
+  elseif done.unknown_coin and redis.call('EXISTS', latest) == 0 then
     redis.call('SET', KEYS[1] .. ':unknown:' .. done.coin_id, 1, 'PX', ARGV[5])
   end
 end

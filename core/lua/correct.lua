@@ -2,14 +2,9 @@
 -- was lost meanwhile is left to be restored.
 -- KEYS    1 budget  2 feed
 -- ARGV    1, 2, 3 terms of the budget  4 our count when it was asked  5 its report
--- Answer  the new count
-local now, terms = now_ms(), budget_terms(1)
-local seen = redis.call('HMGET', KEYS[1], 'calls', 'next', 'until')
-if not seen[3] then
-  return 0
+local seen = redis.call('HMGET', KEYS[1], 'calls', 'until')
+if not seen[2] then
+  return
 end
-local calls = math.max(tonumber(seen[1] or 0) - tonumber(ARGV[4]) + tonumber(ARGV[5]), 0)
-redis.call('HSET', KEYS[1], 'calls', calls)
-local next = seen[2] == seen[3] and now + terms.interval or tonumber(seen[2] or 0)
-tell_next(KEYS[2], set_next(KEYS[1], next, terms) - now)
-return calls
+redis.call('HSET', KEYS[1], 'calls', math.max(tonumber(seen[1] or 0) - ARGV[4] + ARGV[5], 0))
+tell_next(KEYS[2], KEYS[1], now_ms(), budget_terms(1))

@@ -12,6 +12,7 @@ local function learn(key, feed, now, terms, call)
   local moved = next
   if call.outcome == 'limited' then
     redis.call('HSET', key, 'trouble', math.max(trouble + 1, TROUBLED))
+    redis.call('HDEL', key, 'probe') -- should one be out, its success does not lift this
     moved = math.max(next, now + call.wait)
   elseif call.outcome == 'failed' and current then
     redis.call('HSET', key, 'trouble', trouble + 1)
@@ -24,6 +25,7 @@ local function learn(key, feed, now, terms, call)
     moved = is_probe and call.at + terms.interval or next
   end
   if moved ~= next then
-    tell_next(feed, set_next(key, moved, terms) - now)
+    redis.call('HSET', key, 'next', moved)
+    tell_next(feed, key, now, terms)
   end
 end

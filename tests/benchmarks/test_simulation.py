@@ -21,8 +21,8 @@ TERMS = Terms(
     calls_per_minute=None,
     upstream_latency_s=0.5,
 )
-EVERY_4_S = replace(TERMS, calls_per_minute=61 // 4, first_call_at_s=6.0)
-INTERVAL_S = EVERY_4_S.interval_s
+EVERY_3_S = replace(TERMS, calls_per_minute=21, first_call_at_s=6.0)
+INTERVAL_S = EVERY_3_S.interval_s
 
 TRACE = make_trace(Traffic(rate=40, seconds=30, coins=50, skew=1.0, seed=1))
 TIMES = st.integers(0, 60).map(lambda quarters: quarters / 4)
@@ -36,7 +36,7 @@ ANY_TERMS = st.builds(
     result_timeout_s=st.sampled_from([5.0, 8.0]),
     ride_along=st.booleans(),
     max_ids=st.integers(1, 3),
-    calls_per_minute=st.none() | st.sampled_from([5, 15, 61]),
+    calls_per_minute=st.none() | st.sampled_from([7, 21, 63]),
     upstream_latency_s=st.sampled_from([0.0, 0.5, 3.0]),
     first_call_at_s=st.sampled_from([0.0, 4.0, 20.0]),
 )
@@ -71,37 +71,37 @@ def test_of_a_full_call_the_next_takes_the_rest() -> None:
 
 
 def test_what_is_ripe_waits_for_the_first_permit_and_then_for_the_next() -> None:
-    simulated = simulate(trace((0, "a"), (1, "b"), (6.5, "c"), (6.5, "c"), (6.5, "c")), EVERY_4_S)
+    simulated = simulate(trace((0, "a"), (1, "b"), (6.5, "c"), (6.5, "c"), (6.5, "c")), EVERY_3_S)
     assert [(call.at_s, call.coin_ids) for call in simulated.calls] == [(6, ("a", "b")), (6 + INTERVAL_S, ("c",))]
 
 
 def test_whoever_would_be_called_for_too_late_is_refused_at_once() -> None:
-    late = replace(EVERY_4_S, first_call_at_s=9.0)
+    late = replace(EVERY_3_S, first_call_at_s=9.0)
     assert fates((0, "a"), (1, "a"), (2, "a"), terms=late) == [("refused", 0), ("timed out", 8), ("answered", 7.5)]
 
 
 def test_whoever_is_answered_too_late_timed_out() -> None:
-    assert fates((0, "a"), (1, "a"), terms=replace(EVERY_4_S, first_call_at_s=8.0)) == [
+    assert fates((0, "a"), (1, "a"), terms=replace(EVERY_3_S, first_call_at_s=8.0)) == [
         ("timed out", 8.0),
         ("answered", 7.5),
     ]
 
 
 def test_whoever_is_answered_at_the_last_instant_is_answered() -> None:
-    at_the_last = replace(EVERY_4_S, first_call_at_s=8.0, upstream_latency_s=0.0)
+    at_the_last = replace(EVERY_3_S, first_call_at_s=8.0, upstream_latency_s=0.0)
     assert fates((0, "a"), terms=at_the_last) == [("answered", 8)]
 
 
 def test_a_batch_whose_requests_have_all_timed_out_is_not_called_for() -> None:
-    every_6_s = replace(TERMS, calls_per_minute=10, first_call_at_s=3.0, max_ids=1)
-    simulated = simulate(trace((0, "a"), *[(1.25, "b")] * 3), every_6_s)
-    assert simulated.calls == [Call(3, ("b",), 3)]
+    every_7_s = replace(TERMS, calls_per_minute=9, first_call_at_s=2.0, max_ids=1)
+    simulated = simulate(trace((0, "a"), *[(1.25, "b")] * 3), every_7_s)
+    assert simulated.calls == [Call(2, ("b",), 3)]
     assert (simulated.fates[0].outcome, simulated.fates[0].wait_s) == ("timed out", 8)
 
 
 def test_a_queue_of_full_calls_refuses_those_behind_it() -> None:
     crowd = [(0, "a"), (0.25, "b"), (0.5, "c"), (0.75, "d"), (0.75, "a")]
-    each_second = replace(TERMS, calls_per_minute=61, first_call_at_s=6.0, upstream_latency_s=0.0)
+    each_second = replace(TERMS, calls_per_minute=63, first_call_at_s=6.0, upstream_latency_s=0.0)
 
     def outcomes(**room: object) -> str:
         return " ".join(outcome for outcome, _ in fates(*crowd, terms=replace(each_second, **room)))

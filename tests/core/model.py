@@ -111,7 +111,7 @@ class ModelRedis:
         cost = 0 if is_free else -(-len(wanted) // COINS_A_UNIT)
         charge = self.charge(caller, self.settings.throttle_global_limit, cost)
         of_coins = [answer or self._join(coin, freshness) for coin, answer in zip(wanted, answers, strict=True)]
-        return Admissions(charge, self.now_ms(), of_coins)
+        return Admissions(charge, of_coins)
 
     def _without_call(self, coin: Wanted, freshness: Freshness) -> Admission | None:
         if coin.coin_id in self.unknown:
@@ -122,7 +122,7 @@ class ModelRedis:
             return AtHand(fresh)
         if freshness.only_if_cached:
             return Absent()
-        wait, deadline = max(self.budget.next - self.now_ms(), 0), self.settings.batch_result_timeout_ms
+        wait, deadline = max(self.budget.next_call() - self.now_ms(), 0), self.settings.batch_result_timeout_ms
         earliest = self._call_in(coin, wait)
         in_trouble = wait > 0 and self.budget.trouble >= TROUBLED
         stale_s = freshness.stale_if_error_s
@@ -163,7 +163,7 @@ class ModelRedis:
         if batch.size == self.settings.batch_threshold:
             self.full.append((batch_id, batch.size))
         at_hand = self._at_hand(coin, freshness.stale_if_error_s) or {}
-        return Joined(batch_id, batch.size, max(batch.due_ms - now, 0), at_hand)
+        return Joined(batch_id, batch.size, max(batch.due_ms - now, 0), now, at_hand)
 
     def _open_views(self) -> list[View]:
         """The open batches, the earliest due first; of those due at once, by id and coin as Redis sorts."""
@@ -243,13 +243,12 @@ class ModelRedis:
             batch.lease_ms = self.now_ms() + LEASE_MS
         return len(held)
 
-    def release(self, claims: Sequence[Claimed]) -> int:
+    def release(self, claims: Sequence[Claimed]) -> None:
         held = self._held(claims)
         for batch in held:
             batch.lease_ms = 0
         if held:
             self.budget.refund(claims[0].claimed_at_ms)
-        return len(held)
 
     def complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
         accepted: set[str] = set()
@@ -277,12 +276,13 @@ class ModelRedis:
     def _remember(self, claim: Claimed, result: Result) -> None:
         at, latest = claim.claimed_at_ms, self.latest.get(claim.coin_id, {})
         known = {price.vs_currency: price.price for price in result.known_prices}
-        unlisted = set() if result.failure else claim.vs_currencies - set(result.prices)
+        unlisted = result.unlisted
         for code, price in (known | dict.fromkeys(unlisted)).items():
             latest[code] = (at, at + result.fresh_for_s * 1000, claim.size, claim.batch_id, price)
-        if latest:
+        if known or unlisted:
             self.latest[claim.coin_id] = latest
-        elif result.failure and result.failure.kind == "unknown_coin":
+            self.unknown.discard(claim.coin_id)
+        elif not latest and result.failure and result.failure.kind == "unknown_coin":
             self.unknown.add(claim.coin_id)
 
     def look(self, batch_ids: Sequence[str]) -> list[Standing]:
@@ -353,8 +353,9 @@ class ModelCoordinator(Coordinator):
     async def renew(self, claims: Sequence[Claimed]) -> int:
         return (await self._step()).renew(claims)
 
-    async def release(self, claims: Sequence[Claimed]) -> int:
-        return (await self._step()).release(claims)
+    async def release(self, claims: Sequence[Claimed]) -> None:
+        (await self._step()).release(claims)
+        self._fleet.spread_news()
 
     async def complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
         accepted = (await self._step()).complete(called, outcomes)
@@ -477,6 +478,6 @@ class Fleet:
             for batch_ids in told:
                 instance.windows.hear_claimed(batch_ids, LEASE_MS / 1000)
             for in_ms in next_calls:
-                instance.windows.hear_next_call(in_ms / 1000)
+                instance.windows.hear_next_call(in_ms, redis.now_ms())
             for results in settled:
                 instance.windows.hear_results(results)

@@ -38,37 +38,36 @@ class ModelBudget:
     def probe_ms(self) -> int:
         return terms(self.settings)[2]
 
-    @property
-    def is_used_up(self) -> bool:
-        """Whether the next call was put off to the end of the month."""
-        return self.until > 0 and self.next == self.until
+    def next_call(self) -> int:
+        is_used_up = self.monthly and self.calls >= self.monthly
+        return max(self.next, self.until) if is_used_up else self.next
 
     def permit_in(self) -> int | Unsure:
         if (self.interval or self.monthly) and self.run != self.process:
             return "lost"
         if self.monthly and self.until <= self.now_ms():
             return "new month"
-        return max(self.next - self.now_ms(), 0)
+        return max(self.next_call() - self.now_ms(), 0)
 
-    def set_next(self, at: int) -> int:
-        self.next = max(at, self.until) if self.monthly and self.calls >= self.monthly else at
-        return self.next
+    def tell(self) -> None:
+        self.tell_next(max(self.next_call() - self.now_ms(), 0))
 
     def take_permit(self) -> None:
         now, troubled = self.now_ms(), self.trouble >= TROUBLED
-        self.calls += 1 if self.monthly else 0
         if troubled:
             self.probe = now
         if troubled or self.interval or self.monthly:
-            at = now + max(self.interval, self.probe_ms if troubled else 0)
-            if self.set_next(at) > at:
-                self.tell_next(self.next - now)
+            self.next = now + max(self.interval, self.probe_ms if troubled else 0)
+        if self.monthly:
+            self.calls += 1
+            if self.calls == self.monthly:
+                self.tell()
 
     def refund(self, claimed_at: int) -> None:
         if self.monthly and claimed_at >= self.since:
             self.calls -= 1
             if self.calls == self.monthly - 1:
-                self.tell_next(max(self.set_next(claimed_at + self.interval) - self.now_ms(), 0))
+                self.tell()
 
     def learn(self, called: Called, claimed_at: int) -> None:
         if not called.billed:
@@ -77,7 +76,7 @@ class ModelBudget:
         current = self.trouble < TROUBLED or is_probe
         moved = before
         if called.outcome == "limited":
-            self.trouble = max(self.trouble + 1, TROUBLED)
+            self.trouble, self.probe = max(self.trouble + 1, TROUBLED), None
             moved = max(before, now + called.wait_s * 1000)
         elif called.outcome == "failed" and current:
             self.trouble += 1
@@ -88,7 +87,8 @@ class ModelBudget:
             self.trouble, self.probe = 0, None
             moved = claimed_at + self.interval if is_probe else before
         if moved != before:
-            self.tell_next(max(self.set_next(moved) - now, 0))
+            self.next = moved
+            self.tell()
 
     def permit(self, once: str | None, every_ms: int) -> Permit:
         now, calls, wait = self.now_ms(), self.calls, self.permit_in()
@@ -101,23 +101,18 @@ class ModelBudget:
         return Permit(now, wait, calls)
 
     def restore(self, until_ms: int, calls: int) -> None:
-        moved = self.next
-        if self.is_used_up:
-            moved = self.now_ms() + self.interval
-        elif self.run != self.process:
-            moved = max(self.next, self.now_ms() + self.interval)
+        if self.run != self.process:
+            self.run, self.next = self.process, max(self.next, self.now_ms() + self.interval)
         if self.until != until_ms:
-            self.calls, self.since = 0, self.now_ms()
+            self.calls, self.until, self.since = 0, until_ms, self.now_ms()
         self.calls = max(calls, self.calls)
-        self.run, self.until = self.process, until_ms
-        self.tell_next(max(self.set_next(moved) - self.now_ms(), 0))
+        self.tell()
 
     def correct(self, calls_then: int, reported: int) -> None:
         if not self.until:
             return
         self.calls = max(self.calls - calls_then + reported, 0)
-        moved = self.now_ms() + self.interval if self.is_used_up else self.next
-        self.tell_next(max(self.set_next(moved) - self.now_ms(), 0))
+        self.tell()
 
     def forget(self) -> None:
         """Redis came back empty."""

@@ -5,7 +5,14 @@ from decimal import Decimal
 import pytest
 
 from core.batches import TRANSITIONS, Failure, Result
-from core.errors import CryptoPulseError, UnknownCoin, UnlistedCurrency, UpstreamFailed, UpstreamLimited
+from core.errors import (
+    CryptoPulseError,
+    RedisUnavailable,
+    UnknownCoin,
+    UnlistedCurrency,
+    UpstreamFailed,
+    UpstreamLimited,
+)
 from core.prices import Price
 
 
@@ -36,7 +43,8 @@ def test_a_result_answers_in_each_currency_it_has() -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"prices": {"usd": Decimal(1)}}, UnlistedCurrency),
+        ({"prices": {"usd": Decimal(1)}, "unlisted": ["eur"]}, UnlistedCurrency),
+        ({"prices": {"usd": Decimal(1)}}, RedisUnavailable),  # it lost its memory of who asked for it
         ({"prices": {"eur": None}}, UpstreamFailed),
         ({"failure": Failure("unknown_coin", "no")}, UnknownCoin),
         ({"failure": Failure("upstream_failed", "no")}, UpstreamFailed),

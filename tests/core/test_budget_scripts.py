@@ -22,7 +22,7 @@ from core.standings import Claimed, Gone, Held, Open
 from tests.core.model import settings_for_tests
 from tests.core.test_coordinator import admit, claim, result_of
 
-INTERVAL_MS = 6100  # of ten calls a minute
+INTERVAL_MS = 6300  # of ten calls a minute
 UNTIL_MS = month_ends_ms(4_000_000_000_000)  # of a month that is not over while this is in use
 LONG_AGO_MS = month_ends_ms(0)
 
@@ -85,6 +85,19 @@ def heard(feed: Any) -> list[str]:
     while message := feed.get_message(timeout=0.05):
         kinds.append(json.loads(message["data"])["type"])
     return kinds
+
+
+async def call_in_ms(coordinator: Coordinator) -> int:
+    """In how many ms the next call may be made."""
+    wait_ms = (await coordinator.pending(0)).call_in_ms
+    assert isinstance(wait_ms, int)
+    return wait_ms
+
+
+async def waits_for_the_month(coordinator: Coordinator) -> bool:
+    """Whether the next call may be made when the month ends, and no sooner."""
+    outlook = await coordinator.pending(0)
+    return outlook.call_in_ms == UNTIL_MS - outlook.now_ms
 
 
 # A budget that is not to be relied on
@@ -166,14 +179,13 @@ async def test_a_limit_of_the_month_that_was_changed_is_reckoned_with_when_the_b
 ) -> None:
     old, new = (limited_to(link, upstream_calls_per_month=limit) for limit in (before, after))
     await old.restore(UNTIL_MS, 5)
-    assert (int(budget(client)["next"]) == UNTIL_MS) == (before == 5)
+    assert await waits_for_the_month(old) == (before == 5)
 
     feed = listen(client)
     await new.restore(UNTIL_MS, 0)
-    wait_ms = (await new.pending(0)).call_in_ms
-    assert isinstance(wait_ms, int)
+    assert await waits_for_the_month(new) == stops
+    wait_ms = await call_in_ms(new)
     assert (wait_ms > 0) == stops
-    assert (int(budget(client)["next"]) == UNTIL_MS) == stops
     assert budget(client)["calls"] == "5"
     assert heard(feed) == ["next_call"]
     assert (await new.permit()).wait_ms == pytest.approx(wait_ms, abs=1000)
@@ -309,15 +321,18 @@ async def test_claims_that_are_given_back_cost_the_month_nothing_and_may_be_clai
     batch = await admit(paced)
     claimed = await claim(paced, batch.batch_id)
     assert budget(client)["calls"] == "5"
-    assert await paced.release([claimed]) == 1
+    await paced.release([claimed])
     assert budget(client)["calls"] == "4"
 
     pass_the_interval(client)
     [again] = (await try_claim(paced, batch)).standings
     assert isinstance(again, Claimed)
     assert (again.trigger, again.fence) == ("takeover", 2)
-    assert await paced.release([claimed]) == 0, "it is another's by now"
+    await paced.release([claimed])  # it is another's by now
     assert budget(client)["calls"] == "5"
+    [held] = await paced.look([batch.batch_id])
+    assert isinstance(held, Held)
+    assert held.lease_ms > 0
 
 
 async def test_of_one_name_a_permit_is_granted_once_in_its_time(paced: Coordinator, client: Any) -> None:
@@ -362,14 +377,13 @@ async def test_a_correction_keeps_the_calls_made_since_coingecko_was_asked(paced
 async def test_a_correction_that_finds_the_month_used_up_stops_all_and_tells(paced: Coordinator, client: Any) -> None:
     await ready(paced, client, calls=10)
     feed = listen(client)
-    await paced.correct(10, 100)
-    assert int(budget(client)["next"]) == UNTIL_MS
+    await paced.permit()
+    await paced.correct(11, 100)
+    assert await waits_for_the_month(paced)
     assert heard(feed) == ["next_call"]
 
     await paced.correct(100, 99)
-    outlook = await paced.pending(0)
-    assert isinstance(outlook.call_in_ms, int)
-    assert 0 < outlook.call_in_ms <= INTERVAL_MS
+    assert 0 < await call_in_ms(paced) <= INTERVAL_MS, "the pace holds"
 
 
 async def test_a_correction_of_a_budget_that_was_lost_meanwhile_does_nothing(paced: Coordinator, client: Any) -> None:
@@ -382,7 +396,7 @@ async def test_that_the_months_last_call_was_given_back_is_told(link: RedisLink,
     paced = limited_to(link, upstream_calls_per_month=1)
     await ready(paced, client)
     claimed = await claim(paced, (await admit(paced)).batch_id)
-    assert int(budget(client)["next"]) == UNTIL_MS
+    assert await waits_for_the_month(paced)
     feed = listen(client)
     if how == "released":
         await paced.release([claimed])
@@ -421,6 +435,58 @@ async def test_what_the_upstream_said_to_one_who_lost_the_lease_is_heard_and_not
     assert isinstance(outlook.call_in_ms, int)
     assert outlook.call_in_ms > 59_000
     assert outlook.calls == 2
+
+
+# Calls that overlap
+
+
+async def claim_of(coordinator: Coordinator, client: Any, coin: str) -> Claimed:
+    """A claim as soon as the pace allows it."""
+    pass_the_interval(client)
+    [view] = await admit_many(coordinator, [coin])
+    [claimed] = (await coordinator.claim([(view, "window")])).standings
+    assert isinstance(claimed, Claimed)
+    return claimed
+
+
+@pytest.mark.parametrize("how", ["released", "failed"])
+async def test_a_call_that_is_given_back_after_the_months_last_leaves_that_ones_pace(
+    link: RedisLink, client: Any, how: str
+) -> None:
+    paced = limited_to(link, upstream_calls_per_minute=10, upstream_calls_per_month=2)
+    await ready(paced, client)
+    first = await claim_of(paced, client, "bitcoin")
+    last = await claim_of(paced, client, "ethereum")
+    assert await waits_for_the_month(paced)
+    if how == "released":
+        await paced.release([first])
+    else:
+        await paced.complete(Called("failed", billed=False), [(first, result_of(first))])
+
+    outlook = await paced.pending(0)
+    assert outlook.call_in_ms == last.claimed_at_ms + INTERVAL_MS - outlook.now_ms
+
+
+async def test_a_call_that_is_given_back_to_a_used_up_month_leaves_a_retry_after(link: RedisLink, client: Any) -> None:
+    paced = limited_to(link, upstream_calls_per_month=2)
+    await ready(paced, client)
+    limited, failed = [await claim_of(paced, client, coin) for coin in ("bitcoin", "ethereum")]
+    await paced.complete(Called("limited", wait_s=60, billed=True), [(limited, result_of(limited))])
+    await paced.complete(Called("failed", billed=False), [(failed, result_of(failed))])
+
+    assert 55_000 < await call_in_ms(paced) <= 60_000
+
+
+async def test_that_a_probe_is_back_lifts_no_retry_after_that_came_since(link: RedisLink, client: Any) -> None:
+    coordinator = limited_to(link)
+    first, second, late = [await claim_of(coordinator, client, coin) for coin in ("bitcoin", "ethereum", "solana")]
+    for claimed in (first, second):
+        await coordinator.complete(Called("failed"), [(claimed, result_of(claimed))])
+    probe = await claim_of(coordinator, client, "tron")
+    await coordinator.complete(Called("limited", wait_s=60), [(late, result_of(late))])
+    await coordinator.complete(Called("answered"), [(probe, result_of(probe, usd="1"))])
+
+    assert 55_000 < await call_in_ms(coordinator) <= 60_000
 
 
 # What stays in Redis

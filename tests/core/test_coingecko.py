@@ -383,32 +383,12 @@ async def test_a_call_whose_permit_lapsed_is_not_made(coingecko: CoinGecko, simu
     assert (await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 10)).prices
 
 
-async def test_a_call_that_is_connected_too_late_is_not_made(
+async def test_a_call_that_began_in_time_is_made_however_slow_connecting_is(
     coingecko: CoinGecko, simulator: Simulator, slow_connect: None
 ) -> None:
-    with pytest.raises(PermitLapsed):
-        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)
-    assert simulator.calls == []
-
-
-async def test_where_connecting_takes_longer_than_a_permit_lasts_calls_are_made_late_rather_than_never(
-    coingecko: CoinGecko, simulator: Simulator, slow_connect: None
-) -> None:
-    outcomes = []
-    for _ in range(5):
-        try:
-            await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)
-            outcomes.append("made")
-        except PermitLapsed:
-            outcomes.append("lapsed")
-        close_idle_connections(coingecko)
-    assert outcomes == ["lapsed", "made", "made", "made", "made"]
-    await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 10)
-    close_idle_connections(coingecko)
-    with pytest.raises(PermitLapsed):
-        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)
-    with pytest.raises(PermitLapsed):  # before it began to connect
-        await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() - 0.001)
+    """Permits are so far apart that it does no harm; or else a slow way to CoinGecko would let none through."""
+    assert (await coingecko.fetch({"bitcoin"}, {"usd"}, start_by=trio.current_time() + 0.01)).prices
+    assert len(simulator.calls) == 1
 
 
 @pytest.fixture
@@ -420,12 +400,6 @@ def slow_connect(monkeypatch: pytest.MonkeyPatch) -> None:
         return await connect(*args, **options)
 
     monkeypatch.setattr(trio, "open_tcp_stream", connect_slowly)
-
-
-def close_idle_connections(coingecko: CoinGecko) -> None:
-    pool = coingecko._line._client._transport._pool  # type: ignore[attr-defined] # httpx's own
-    for connection in pool.connections:
-        connection._connection._expire_at = 0
 
 
 # What it costs.
@@ -442,7 +416,7 @@ def close_idle_connections(coingecko: CoinGecko) -> None:
         (failures.TooManyRequests(status=200), True),
         (failures.Body(status=200, text='{"status":{"error_code":10005}}'), True),
         (failures.InvalidJson(), True),
-        (failures.Huge(padding_bytes=3_000_000), True),
+        (failures.Huge(padding_bytes=5_000_000), True),
         (failures.Gzip(), True),
         (failures.Reset(), True),
         (failures.Truncated(), True),
@@ -590,7 +564,7 @@ def test_retry_after_of_any_text_is_within_an_hour(text: str, date: str | None) 
         (failures.Body(text=""), "Expecting value"),
         (failures.Reset(), "ReadError"),
         (failures.Truncated(), "RemoteProtocolError"),
-        (failures.Huge(padding_bytes=3_000_000), "1048576 bytes"),
+        (failures.Huge(padding_bytes=5_000_000), "4194304 bytes"),
         (failures.Gzip(), "gzip"),
         (failures.Gzip(padding_bytes=100_000_000), "gzip"),
     ],
@@ -607,7 +581,7 @@ async def test_whatever_else_goes_wrong_is_a_failure_and_the_next_call_works(
 
 
 async def test_a_body_as_large_as_allowed_is_read(coingecko: CoinGecko, simulator: Simulator) -> None:
-    simulator.config.failures = [failures.Huge(padding_bytes=1_000_000)]
+    simulator.config.failures = [failures.Huge(padding_bytes=4_000_000)]
     assert (await coingecko.fetch({"bitcoin"}, {"usd"})).prices
 
 

@@ -14,7 +14,7 @@ from core.batches import Failure, Result, Trigger, Wanted, unknown_coin
 from core.coordinator import Coordinator
 from core.errors import OutboxFull
 from core.flush_policy import View
-from core.freshness import FETCH
+from core.freshness import FETCH, Freshness
 from core.limits import OverLimit
 from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
@@ -340,3 +340,45 @@ async def test_one_odd_answer_does_not_make_a_coin_unknown_that_had_a_price(coor
         result = msgspec.structs.replace(result_of(claimed), failure=unknown_coin("bitcoin"))
         await complete(coordinator, claimed, result if odd else result_of(claimed, usd="1"))
     assert (await admit(coordinator)).size == 1
+
+
+async def test_a_coin_with_a_price_is_no_longer_unknown(coordinator: Coordinator) -> None:
+    first = await claim(coordinator, (await admit(coordinator)).batch_id)
+    second = await admit(coordinator)  # before the first came back
+    await complete(coordinator, first, msgspec.structs.replace(result_of(first), failure=unknown_coin("bitcoin")))
+    claimed = await claim(coordinator, second.batch_id)
+    await complete(coordinator, claimed, result_of(claimed, usd="1"))
+
+    assert (await admit(coordinator)).size == 1
+
+
+@pytest.mark.parametrize("failure", [Failure("upstream_failed", "no"), unknown_coin("bitcoin")], ids=lambda it: it.kind)
+async def test_a_failure_does_not_prolong_how_long_the_latest_prices_are_kept(
+    coordinator: Coordinator, client: Any, failure: Failure
+) -> None:
+    latest = f"{keys.PREFIX}:latest:bitcoin"
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    await complete(coordinator, claimed, result_of(claimed, usd="1"))
+    assert 86_390 < client.ttl(latest) <= 86_400
+
+    client.expire(latest, 50)
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    await complete(coordinator, claimed, msgspec.structs.replace(result_of(claimed), failure=failure))
+    assert client.ttl(latest) <= 50
+
+
+@pytest.mark.parametrize(
+    "freshness", [Freshness(max_age_s=1_000_000), Freshness(stale_if_error_s=1_000_000)], ids=["max-age", "stale"]
+)
+async def test_a_price_of_more_than_a_day_ago_answers_nobody(
+    coordinator: Coordinator, client: Any, freshness: Freshness
+) -> None:
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    day_ago = msgspec.structs.replace(claimed, claimed_at_ms=claimed.claimed_at_ms - 86_401_000)
+    client.hset(f"{keys.PREFIX}:batch:{claimed.batch_id}", "claimed", day_ago.claimed_at_ms)
+    assert await complete(coordinator, day_ago, result_of(day_ago, usd="1")) == {claimed.batch_id}
+
+    admissions = await coordinator.admit("user:ann", [Wanted("bitcoin", ("usd",))], freshness)
+    [joined] = admissions.of_coins
+    assert isinstance(joined, Joined)
+    assert joined.at_hand == {}

@@ -441,3 +441,24 @@ async def test_of_many_coins_those_at_hand_are_answered_though_no_call_may_be_ma
     assert [kind(answer) for answer in answers] == ["fresh", "OverBudget"]
     assert client.remaining == 18
     assert fleet.redis.open == {}
+
+
+async def test_a_currency_that_redis_forgot_was_asked_for_is_not_said_to_be_unlisted(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    fleet = Fleet(nursery)
+    client = Client(await fleet.start_instance("a"))
+    answers: dict[str, Answer] = {}
+
+    async def ask(code: str) -> None:
+        answers[code] = await client.ask(code=code)
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask, "usd")
+        await trio.sleep(0.1)
+        asking.start_soon(ask, "eur")
+        await trio.sleep(0.1)
+        [batch] = fleet.redis.batches.values()
+        batch.currencies.discard("eur")  # as a restart that loses the last writes does
+
+    assert {code: kind(answer) for code, answer in answers.items()} == {"usd": "fetched", "eur": "RedisUnavailable"}

@@ -216,6 +216,15 @@ async def test_all_instances_hear_what_a_call_says_of_the_next_one(
     assert coordinator.reported == [called]
 
 
+async def test_of_a_call_that_was_cancelled_nothing_is_said(
+    made: Made, coordinator: FakeCoordinator, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Least of all that it was answered: that would open a gate that is closed."""
+    with trio.move_on_after(1):
+        await made().spend(GRANTED, trio.sleep_forever)
+    assert coordinator.reported == []
+
+
 @pytest.mark.parametrize(
     "failure", [UpstreamFailed("x"), UpstreamLimited("x"), PermitLapsed(), RedisUnavailable()], ids=repr
 )

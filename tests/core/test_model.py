@@ -196,7 +196,7 @@ class Model(Side):
             case ("renew", which):
                 return self.redis.renew([self.claim(which)])
             case ("release", which):
-                return self.redis.release([self.claim(which)])
+                self.redis.release([self.claim(which)])
             case ("look", which):
                 return self.redis.look([self.batch(each) for each in which])
             case ("pending", most):
@@ -215,7 +215,7 @@ class Model(Side):
                 if batch := self.redis.batches.get(self.batch(which)):
                     batch.lease_ms = 0
             case ("wait for the next call",):
-                budget.next = budget.next if budget.is_used_up else 0
+                budget.next = 0
             case _:
                 self.redis.forget()
                 budget.process -= 1  # it lost its memory, and is the same process
@@ -223,7 +223,7 @@ class Model(Side):
 
     def known(self) -> object:
         budget, troubled = self.redis.budget, self.redis.budget.trouble
-        return len(self.redis.outbox), budget.calls, troubled, budget.is_used_up
+        return len(self.redis.outbox), budget.calls, troubled
 
 
 class Real(Side):
@@ -249,7 +249,7 @@ class Real(Side):
             case ("renew", which):
                 return await self.coordinator.renew([self.claim(which)])
             case ("release", which):
-                return await self.coordinator.release([self.claim(which)])
+                await self.coordinator.release([self.claim(which)])
             case ("look", which):
                 return await self.coordinator.look([self.batch(each) for each in which])
             case ("pending", most):
@@ -271,21 +271,17 @@ class Real(Side):
                     member = f"{self.batch(which)}:{self.coin(self.batch(which))}"
                     self.client.zadd(keys.UNDER_WAY, {member: 0}, xx=True)
             case ("wait for the next call",):
-                if not self.is_used_up():
-                    self.client.hset(keys.BUDGET, "next", 0)
+                self.client.hset(keys.BUDGET, "next", 0)
             case _:
                 self.client.flushdb()
         return 0
-
-    def is_used_up(self) -> bool:
-        return self.budget("until") > 0 and self.budget("next") == self.budget("until")
 
     def budget(self, field: str) -> int:
         return int(self.client.hget(keys.BUDGET, field) or 0)
 
     def known(self) -> object:
         outbox = int(self.client.xlen(keys.OUTBOX))
-        return outbox, self.budget("calls"), self.budget("trouble"), self.is_used_up()
+        return outbox, self.budget("calls"), self.budget("trouble")
 
 
 async def outcome(side: Side, operation: Operation) -> object:

@@ -30,7 +30,7 @@ class Listener:
     def __init__(self) -> None:
         self.full: list[tuple[str, int]] = []
         self.claimed: list[tuple[Sequence[str], float]] = []
-        self.next_calls: list[float] = []
+        self.next_calls: list[tuple[int, int]] = []
         self.results: list[Result] = []
         self.looks = 0
         self.watched = 0
@@ -41,8 +41,8 @@ class Listener:
     def hear_claimed(self, batch_ids: Sequence[str], lease_s: float) -> None:
         self.claimed.append((batch_ids, lease_s))
 
-    def hear_next_call(self, in_s: float) -> None:
-        self.next_calls.append(in_s)
+    def hear_next_call(self, in_ms: int, now_ms: int) -> None:
+        self.next_calls.append((in_ms, now_ms))
 
     def hear_results(self, results: Sequence[Result]) -> None:
         self.results += results
@@ -66,14 +66,14 @@ async def test_it_is_subscribed_when_it_has_started(listener: Listener, redis_ur
     with redis.Redis.from_url(redis_url) as client:
         client.publish(keys.FEED, '{"type":"full","batch_id":"b","size":3}')
         client.publish(keys.FEED, '{"type":"claimed","batch_ids":["b","c"],"lease_ms":1500}')
-        client.publish(keys.FEED, '{"type":"next_call","in_ms":60000}')
+        client.publish(keys.FEED, '{"type":"next_call","in_ms":60000,"now_ms":17}')
         client.publish(keys.FEED, b'{"type":"settled","results":[' + encode_result(RESULT) + b"]}")
         client.publish(keys.WATCH, "watch")
     await until(lambda: listener.watched)
 
     assert listener.full == [("b", 3)]
     assert listener.claimed == [(["b", "c"], 1.5)]
-    assert listener.next_calls == [60.0]
+    assert listener.next_calls == [(60_000, 17)]
     assert listener.results == [RESULT]
     assert listener.looks == 1
 

@@ -60,7 +60,7 @@ class World:
             upstream_calls_per_minute=self.chance.choice([None, None, 30, 120]),
             throttle_global_limit=1_000_000,
         )
-        self.interval_s = interval_ms(settings.upstream_calls_per_minute) / 1000
+        self.interval_s = interval_ms(settings.upstream_calls_per_minute, settings.upstream_timeout_ms) / 1000
         self.fleet = Fleet(nursery, settings)
         self.fleet.upstream.timeout_s = 1.0
         self.fleet.redis_latency_s = self.chance.choice([0.0, 0.001, 0.05])

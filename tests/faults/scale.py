@@ -1,6 +1,6 @@
 """How much of each fault a long run has: RUNS kills at each moment, all else in proportion; SEED replays it.
 
-RUNS=50 are the figures that docs quote; without it a run takes some 20 minutes. A limit of calls a minute shows itself
+RUNS=50 are the figures that docs quote; without it a run takes some 35 minutes. A limit of calls a minute shows itself
 in minutes, so what tests it runs for OVERLOAD_S seconds instead: 600 for docs.
 """
 

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from tests.faults.checker import duplicate_claims, violations
+from tests.faults.evidence import permits_in
 from tests.faults.figures import outcomes, p50, p99, publish, told
 from tests.faults.fleet import open_fleet
 from tests.faults.instance import PLACES
@@ -126,4 +127,5 @@ async def test_a_contended_batch_is_flushed_once(servers: Servers, tmp_path: Pat
     )
     assert found == []
     assert set(outcomes(history.requests)) == {"200"}
-    assert (duplicate_claims(history), len(history.calls)) == (0, len(batches))
+    assert duplicate_claims(history) == 0
+    assert len(history.calls) == len(permits_in(history)) <= len(batches)  # some ride along

@@ -192,3 +192,33 @@ async def test_what_postgres_has_leaves_the_outbox(
 
     with redis.Redis.from_url(redis_url) as client:
         await until(lambda: client.xlen(keys.OUTBOX) == 0)
+
+
+def set_back(redis_url: str, batch_id: str, coin_id: str) -> None:
+    """Have Redis be as it was before it knew of the batch's claim, as after a failover to a replica that lagged."""
+    with redis.Redis.from_url(redis_url) as client:
+        batch = f"{keys.PREFIX}:batch:{batch_id}"
+        client.hset(batch, mapping={"state": "open", "fence": 0, "lease": 0, "size": 0})
+        client.hdel(batch, "result", "claimed")
+        client.set(f"{keys.PREFIX}:open:{coin_id}", batch_id)
+        client.zadd(keys.PENDING, {f"{batch_id}:{coin_id}": 1})
+        own = client.client_id()
+        for each in client.client_list():
+            if int(each["id"]) != own:
+                client.client_kill_filter(_id=each["id"])
+
+
+@pytest.mark.parametrize("currency", ["usd", "eur"])
+async def test_a_batch_that_redis_opens_again_is_fetched_again_and_answers_with_its_new_result(
+    start_instance: StartInstance, client_for: ClientFor, upstream: Simulator, redis_url: str, currency: str
+) -> None:
+    ann = await client_for(await start_instance(**QUICK))
+    first = await ann.get("/v1/price/bitcoin")
+    set_back(redis_url, first.headers["X-Batch-Id"], "bitcoin")
+    await trio.sleep(1)  # the instance connects anew
+
+    second = await ann.get(f"/v1/price/bitcoin?vsCurrency={currency}")
+    assert second.status_code == 200
+    assert second.headers["X-Batch-Id"] == first.headers["X-Batch-Id"]
+    assert second.json()["fetchedAt"] > first.json()["fetchedAt"]
+    assert len(upstream.calls) == 2

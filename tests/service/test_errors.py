@@ -122,7 +122,7 @@ async def test_coingeckos_own_429_is_429_with_its_retry_after(ann: httpx.AsyncCl
         failures.Html(),
         failures.InvalidJson(),
         failures.Redirect("http://127.0.0.1:1/"),
-        failures.Huge(padding_bytes=2_000_000),
+        failures.Huge(padding_bytes=5_000_000),
         failures.Gzip(),
         failures.Body('{"bitcoin":{"usd":"1,2"}}'),
         failures.Body('{"bitcoin":{"usd":-1}}'),

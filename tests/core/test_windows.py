@@ -1,0 +1,95 @@
+"""What windows make of what they hear, where the order in which it comes matters."""
+
+from decimal import Decimal
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from core.admissions import Joined
+from core.batches import Result
+from core.waiters import Waiter
+from core.windows import Windows
+from tests.core.model import START_MS, Fleet, Instance
+
+BATCH = "b"
+
+
+@pytest.fixture
+async def instance(nursery: trio.Nursery, autojump_clock: MockClock) -> Instance:
+    fleet = Fleet(nursery)
+    await fleet.start_instance("a")
+    await wait_all_tasks_blocked()
+    return fleet.instances["a"]
+
+
+@pytest.fixture
+def windows(instance: Instance) -> Windows:
+    return instance.windows
+
+
+def waiter_until(deadline: float) -> Waiter:
+    return Waiter("bitcoin", deadline, BATCH)
+
+
+def admitted(*, at_ms: int = START_MS, size: int = 1) -> Joined:
+    return Joined(BATCH, size, 5000, at_ms, {})
+
+
+def fetched(*, at_ms: int) -> Result:
+    return Result(
+        batch_id=BATCH,
+        coin_id="bitcoin",
+        trigger="window",
+        size=1,
+        fetched_at_ms=at_ms,
+        upstream_ms=1.0,
+        prices={"usd": Decimal(1)},
+    )
+
+
+async def break_redis(instance: Instance) -> None:
+    instance.link.cut()
+    await wait_all_tasks_blocked()
+    instance.link.mend()
+    await wait_all_tasks_blocked()
+
+
+async def test_whoever_joins_a_batch_just_after_all_in_it_were_refused_is_answered(windows: Windows) -> None:
+    early, later = waiter_until(1), waiter_until(8)
+    with windows.joined(early, "bitcoin", admitted()):
+        windows.refuse(2)
+        with windows.joined(later, "bitcoin", admitted(size=2)):
+            await wait_all_tasks_blocked()
+            assert not early.is_answered
+            assert len(list(windows)) == 1
+            windows.hear_results([fetched(at_ms=START_MS)])
+            assert later.is_answered
+    assert list(windows) == []
+
+
+@pytest.mark.parametrize(("fetched_after_ms", "answered"), [(0, True), (1, True), (-1, False)])
+async def test_a_result_that_overtook_the_admission_answers_it_unless_it_is_older(
+    windows: Windows, fetched_after_ms: int, answered: bool
+) -> None:
+    """Of a Redis that was set back, an answered batch is open again."""
+    windows.hear_results([fetched(at_ms=START_MS + fetched_after_ms)])
+    waiter = waiter_until(8)
+    with windows.joined(waiter, "bitcoin", admitted(at_ms=START_MS)):
+        await wait_all_tasks_blocked()
+        assert waiter.is_answered == answered
+
+
+async def test_what_was_heard_of_a_batch_is_void_once_redis_was_away(instance: Instance, windows: Windows) -> None:
+    windows.hear_results([fetched(at_ms=START_MS)])
+    await break_redis(instance)
+    waiter = waiter_until(8)
+    with windows.joined(waiter, "bitcoin", admitted(at_ms=START_MS)):
+        assert not waiter.is_answered
+
+
+async def test_that_a_batch_was_full_is_void_once_redis_was_away(instance: Instance, windows: Windows) -> None:
+    windows.hear_full(BATCH, 3)
+    await break_redis(instance)
+    with windows.joined(waiter_until(8), "bitcoin", admitted()):
+        assert [view.size for view in windows.views()] == [1]
