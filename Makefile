@@ -4,10 +4,10 @@ ARGS ?=
 CODE := cryptopulse.py core server monitor simulator benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-faults check fix monitor bench lock
+.PHONY: help dev test test-faults check fix monitor monitor-demo picture bench bench-monitor lock
 
 help: ## what can be made here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: .venv/ready ## serve prices on this machine: nothing else to install or start (ARGS="--instances 2")
 	@exec $(BIN)/cryptopulse dev $(ARGS)
@@ -18,11 +18,12 @@ test: .venv/ready ## prove it (ARGS="-k decimals")
 test-faults: .venv/ready ## prove it again under many faults, some 35 minutes (RUNS=50 OVERLOAD_S=600 SEED=1)
 	@$(BIN)/pytest tests/faults -m faults -s -o faulthandler_timeout=900 $(ARGS)
 
-# ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC127 a fork of httpx: not ours.
+# ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC124 some stories of tests sync where the
+# others are async, ASYNC127 a fork of httpx: not ours.
 check: .venv/ready ## format, lint, layers and types, as CI runs them
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@find $(CODE) -name '*.py' | xargs $(BIN)/flake8-async --disable=ASYNC9,ASYNC114,ASYNC127
+	@find $(CODE) -name '*.py' | xargs $(BIN)/flake8-async --disable=ASYNC9,ASYNC114,ASYNC124,ASYNC127
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 
@@ -33,12 +34,21 @@ fix: .venv/ready ## format, and mend what can be mended
 monitor: .venv/ready ## watch a running `make dev`
 	@exec $(BIN)/cryptopulse monitor $(ARGS)
 
+monitor-demo: .venv/ready ## watch a recorded minute of two servers, one of which crashes: nothing else runs
+	@exec $(BIN)/cryptopulse monitor --replay monitor/demo.jsonl.gz $(ARGS)
+
+picture: .venv/ready ## draw the README's picture of the monitor from that recording
+	@$(BIN)/python -m benchmarks.monitor_picture docs/monitor.svg
+
 bench: .venv/ready ## how many upstream calls batching saves
 	@$(BIN)/python -m benchmarks.reduction $(ARGS)
 
+bench-monitor: .venv/ready ## what the monitor takes, and what it costs those it watches (ARGS=--servers)
+	@$(BIN)/python -m benchmarks.monitor $(ARGS)
+
 lock: ## pin and hash every dependency anew (wants `uv`)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
-		--extra dev --group test --group lint --group build pyproject.toml -o requirements.txt
+		--extra dev --extra web --group test --group lint --group build pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
 		pyproject.toml -o requirements-serve.txt
 

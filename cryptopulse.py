@@ -6,10 +6,15 @@ Each command imports what it needs when it runs: `cryptopulse token` should not 
 # ruff: noqa: PLC0415 - see above
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from monitor.source import Source
 
 _LAST_PORT = 65_535
 _STATE_DIR = click.option(
@@ -19,6 +24,7 @@ _STATE_DIR = click.option(
     show_default=True,
     help="Where `cryptopulse dev` keeps everything.",
 )
+_A_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class _WrongSettings(click.ClickException):
@@ -89,11 +95,45 @@ def serve() -> None:
     "--redis-url", envvar="REDIS_URL", help="The Redis of the servers to watch.  [default: that of a running dev]"
 )
 @_STATE_DIR
-def monitor(redis_url: str | None, state_dir: Path) -> None:
+@click.option("--record", type=_A_FILE, help="Write down all that is heard; .gz: compressed.")
+@click.option("--replay", type=_A_FILE, help="Show what was recorded, without any Redis.")
+@click.option("--at", "at_s", type=click.FloatRange(0), help="Where to begin a replay; with --once: what to show.")
+@click.option("--speed", type=click.FloatRange(0.1, 100), help="How fast to replay.  [default: 1]")
+@click.option("--once", is_flag=True, help="Print the main screen, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: everything, as JSON.")
+@click.option("--web", is_flag=True, help="Show it in browsers on this machine.")
+@click.option("--port", type=click.IntRange(1, _LAST_PORT), help="With --web: where.  [default: 8000]")
+def monitor(
+    redis_url: str | None,
+    state_dir: Path,
+    *,
+    record: Path | None,
+    replay: Path | None,
+    at_s: float | None,
+    speed: float | None,
+    once: bool,
+    as_json: bool,
+    web: bool,
+    port: int | None,
+) -> None:
     """Watch the servers work."""
-    from monitor.app import run
-
-    run(redis_url or _redis_url_of_dev(state_dir))
+    _one_makes_sense_only_with(
+        {
+            "--at": (at_s is not None, "--replay", replay is not None),
+            "--speed": (speed is not None, "--replay", replay is not None),
+            "--json": (as_json, "--once", once),
+            "--port": (port is not None, "--web", web),
+        }
+    )
+    _only_one_of({"--record": record is not None, "--replay": replay is not None, "--once": once, "--web": web})
+    if replay is None:
+        redis_url = redis_url or _redis_url_of_dev(state_dir)
+    if once:
+        _look_once(redis_url, replay, at_s, as_json=as_json)
+    elif web:
+        _serve_monitor(redis_url, replay, at_s, speed, port or 8000)
+    else:
+        _watch(redis_url, record, replay, at_s or 0.0, speed or 1.0)
 
 
 @main.command()
@@ -126,6 +166,77 @@ def token(sub: str, username: str | None, expires: int, state_dir: Path) -> None
     if not 0 < len(sub) <= LONGEST_SUBJECT:
         raise click.ClickException(f"--sub is 1 to {LONGEST_SUBJECT} characters")
     click.echo(issue_token(secret, subject=sub, username=username or sub, expires_s=expires))
+
+
+def _one_makes_sense_only_with(options: Mapping[str, tuple[bool, str, bool]]) -> None:
+    for name, (given, other, other_given) in options.items():
+        if given and not other_given:
+            raise click.UsageError(f"{name} needs {other}.")
+
+
+def _only_one_of(options: Mapping[str, bool]) -> None:
+    """Of these, only a replay goes together with looking once or in a browser."""
+    given = [name for name, is_given in options.items() if is_given]
+    if len(given) > 1 and set(given) not in ({"--replay", "--once"}, {"--replay", "--web"}):
+        raise click.UsageError(f"{' and '.join(given)} do not go together.")
+
+
+def _watch(redis_url: str | None, record: Path | None, replay: Path | None, at_s: float, speed: float) -> None:
+    from monitor.recording import RecordedSource, Recorder, Recording, RecordingError, ReplaySource
+    from monitor.source import RedisSource
+
+    try:
+        if replay is not None:
+            _show(ReplaySource(Recording(replay), start_s=at_s, speed=speed))
+        elif record is not None:
+            _show(RecordedSource(RedisSource(redis_url or ""), Recorder(record)))
+        else:
+            _show(RedisSource(redis_url or ""))
+    except RecordingError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _show(source: "Source") -> None:
+    from monitor.app import MonitorApp, run
+
+    if "TEXTUAL_DRIVER" in os.environ:  # as `--web` starts it: on a page, which is no terminal
+        MonitorApp(source).run()
+    else:
+        run(source)
+
+
+def _look_once(redis_url: str | None, replay: Path | None, at_s: float | None, *, as_json: bool) -> None:
+    import asyncio
+
+    from monitor import once
+    from monitor.recording import Recording, RecordingError
+    from monitor.source import RedisSource
+
+    try:
+        recording = Recording(replay) if replay is not None else None
+        picture = once.look_back(recording, at_s) if recording else asyncio.run(once.look(RedisSource(redis_url or "")))
+    except (RecordingError, once.NobodyAnswers) as error:
+        raise click.ClickException(str(error)) from None
+    if recording is not None and recording.problem:
+        click.echo(f"This recording is not whole: {recording.problem}.", err=True)
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(once.as_json(picture) if as_json else asyncio.run(once.as_text(picture, colours=colours)), color=colours)
+
+
+def _serve_monitor(
+    redis_url: str | None, replay: Path | None, at_s: float | None, speed: float | None, port: int
+) -> None:
+    try:
+        from monitor.web import serve
+    except ImportError:
+        raise click.ClickException("--web needs textual-serve: pip install 'cryptopulse[web]'") from None
+
+    given = {"--replay": replay and replay.absolute(), "--at": at_s, "--speed": speed}
+    arguments = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    try:
+        serve(arguments, port, {"REDIS_URL": redis_url} if redis_url else {})
+    except OSError as error:
+        raise click.ClickException(f"the monitor cannot be served: {error.strerror}") from None
 
 
 def _redis_url_of_dev(state_dir: Path) -> str:

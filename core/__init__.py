@@ -3,16 +3,18 @@
 The layers, from the front door down; imports point only downwards:
 
     service                    the whole core, opened and closed in order
+    snapshots                  how this instance stands, for monitors
     price_desk                 admit(coins): charge, join, wait, answer
     windows                    one for each batch that somebody waits for here, in one nursery; alone settles them
     rounds, window             the one task that claims, for all windows; one batch's life here, until full or due
     coin_list                  the list of all coins, asked for rarely
     flusher, ledger, pace      claimed batches: fetch > complete; the month's calls: their count, where they will end
-    callers                    charges; what monitors see of them
+    callers, flush_report      charges, and what monitors see of them; what is told of a flush
     waiters, result_feed       requests parked on this instance; pub/sub that wakes them
     watch                      what instances tell monitors, while one is watching
     coingecko, coingecko_http  the only ones that know CoinGecko, with the two below: what to ask; how to ask it
     outbox, outbox_stream      prices on their way to Postgres
+    tally, coin_tally          what is counted always; of coins, and their last prices
     coordinator                the Lua scripts as methods; no decisions
     history, migrate           the only ones that know Postgres, beside the migrations
     coingecko_answer           what CoinGecko's answers say; coingecko_headers: what their headers say of time
@@ -21,5 +23,5 @@ The layers, from the front door down; imports point only downwards:
     flush_policy               when to call, and for which coins: a pure function
     freshness, limits, month   how old a price may be; what a rate limit says; the months that calls are counted by
     batches, events            states and outcomes; what happens, as frozen structs
-    keys, settings, prices, errors     values
+    keys, settings, prices, errors     values; process: what the system tells of this one
 """

@@ -5,19 +5,15 @@ from collections import OrderedDict
 import trio
 
 from core.coordinator import Coordinator
-from core.events import CallerView, Limited, unix_ms
+from core.events import MOST_CALLERS, CallerView, Limited, unix_ms
 from core.limits import Charge, OverLimit
 from core.watch import Broadcast
-
-# What monitors see of callers: the latest charged.
-_MOST_CALLERS = 50
 
 
 class Callers:
     """Charges callers, and remembers the latest for monitors."""
 
-    def __init__(self, instance: str, coordinator: Coordinator, broadcast: Broadcast) -> None:
-        self._instance = instance
+    def __init__(self, coordinator: Coordinator, broadcast: Broadcast) -> None:
         self._coordinator = coordinator
         self._broadcast = broadcast
         self._latest: OrderedDict[str, tuple[float, Charge]] = OrderedDict()  # {caller: forget it at, charge}
@@ -36,14 +32,14 @@ class Callers:
         """Remember what a caller was charged, until its oldest charge leaves the window."""
         self._latest[charge.caller] = trio.current_time() + charge.reset_s, charge
         self._latest.move_to_end(charge.caller)
-        if len(self._latest) > _MOST_CALLERS:
+        if len(self._latest) > MOST_CALLERS:
             self._latest.popitem(last=False)
 
     def note_refusal(self, refusal: OverLimit) -> None:
         """Remember that a caller is over its limit, and tell monitors."""
         charge = refusal.charge
         self.note(charge)
-        self._broadcast.tell(Limited(self._instance, unix_ms(), charge.caller, charge.limit, charge.reset_s))
+        self._broadcast.tell(Limited(unix_ms(), charge.caller, charge.limit, charge.reset_s))
 
     def views(self) -> list[CallerView]:
         """What monitors see."""

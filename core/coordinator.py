@@ -188,6 +188,11 @@ class Coordinator:
         answers = await self._link.run_script(lua.LOOK, [keys.PREFIX], list(batch_ids))
         return [standing_in(answer, 0) for answer in answers]
 
+    async def outbox_depth(self) -> int:
+        """Count the prices that Postgres does not have yet."""
+        depth: int = await self._link.call("XLEN", keys.OUTBOX)
+        return depth
+
     async def publish(self, channel: str, message: bytes) -> None:
         """Publish a message to whoever listens."""
         await self._link.call("PUBLISH", channel, message)

@@ -13,18 +13,19 @@ from core.batches import Failure, Result, unknown_coin
 from core.coingecko import CoinGecko, Fetched, PermitLapsed
 from core.coordinator import Coordinator
 from core.errors import RedisUnavailable, UpstreamFailed, UpstreamLimited
-from core.events import Flushed, unix_ms
-from core.permits import Called, failed
+from core.flush_report import FlushReport
+from core.permits import PERMIT_S, Called, failed
 from core.redis_link import RedisLink, RedisRefused
+from core.settings import Settings
 from core.standings import Claimed
+from core.tally import Tally
 from core.watch import Broadcast
 
 _RENEW_EVERY_S = 0.5
 # Beyond this nobody is answered from the result anyway: those who wait were told 503.
 _COMPLETION_PATIENCE_S = 2.0
 
-# Of hundreds of batches that one call flushed, the log names the first.
-_LOGGED = 20
+_NOTHING = Fetched({}, 0)
 
 _log = structlog.get_logger()
 
@@ -34,41 +35,51 @@ class Flusher:
 
     def __init__(
         self,
-        instance: str,
+        settings: Settings,
         coordinator: Coordinator,
         link: RedisLink,
         upstream: CoinGecko,
+        tally: Tally,
         broadcast: Broadcast,
     ) -> None:
-        self._instance = instance
+        self._window_ms = settings.batch_window_ms
         self._coordinator = coordinator
         self._link = link
         self._upstream = upstream
+        self._tally = tally
         self._broadcast = broadcast
-        self.calls = 0  # upstream calls begun
 
-    async def flush(self, claims: Sequence[Claimed], start_by: float) -> list[Result]:
+    async def flush(self, claims: Sequence[Claimed], asked_at: float) -> Sequence[Result]:
         """Fetch the claimed batches and settle them; return the results that stand.
 
         Empty if another instance took over meanwhile, or Redis went away before it knew of the results; and if the
-        call could not begin by `start_by`, on trio's clock: then the claims are given back.
+        call could not begin before the permit lapsed that was `asked_at`: then the claims are given back.
         """
         started_at = trio.current_time()
-        results: list[Result] = []
+        report = FlushReport(claims, claim_ms=(started_at - asked_at) * 1000)
+        self._broadcast.tell(report.claimed())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hold, claims, nursery.cancel_scope)
             try:
-                results = await self._fetch_and_complete(claims, start_by)
+                await self._fetch_and_complete(report, asked_at + PERMIT_S)
             except PermitLapsed:
+                report.lapsed = True
                 await self._release(claims)
             nursery.cancel_scope.cancel()
-        self._tell(claims, results, (trio.current_time() - started_at) * 1000)
-        return results
+        self._tell(report, (trio.current_time() - started_at) * 1000)
+        return report.results
 
-    async def _fetch_and_complete(self, claims: Sequence[Claimed], start_by: float) -> list[Result]:
-        called, outcomes = await self._fetch(claims, start_by)
+    async def _fetch_and_complete(self, report: FlushReport, start_by: float) -> None:
+        called_at = trio.current_time()
+        try:
+            called, fetched, failure = await self._fetch(report.claims, start_by)
+        finally:
+            fetched_at = trio.current_time()
+            report.upstream_ms = (fetched_at - called_at) * 1000
+        outcomes = [(claim, _result(claim, report.upstream_ms, failure, fetched)) for claim in report.claims]
         accepted = await self._complete(called, outcomes)
-        return [result for claim, result in outcomes if claim.batch_id in accepted]
+        report.publish_ms = (trio.current_time() - fetched_at) * 1000
+        report.results = [result for claim, result in outcomes if claim.batch_id in accepted]
 
     async def _hold(self, claims: Sequence[Claimed], flush: trio.CancelScope) -> None:
         held, pause_s = len(claims), _RENEW_EVERY_S
@@ -84,29 +95,23 @@ class Flusher:
                 pause_s = 0  # the lease ran on meanwhile
         flush.cancel()
 
-    async def _fetch(self, claims: Sequence[Claimed], start_by: float) -> tuple[Called, list[tuple[Claimed, Result]]]:
-        called_at = trio.current_time()
-        fetched = Fetched({}, 0)
-        failure: Failure | None = None
-        called = Called("answered")
+    async def _fetch(self, claims: Sequence[Claimed], start_by: float) -> tuple[Called, Fetched, Failure | None]:
         coin_ids = {claim.coin_id for claim in claims}
         vs_currencies = frozenset[str]().union(*(claim.vs_currencies for claim in claims))
-        self.calls += 1
+        began_at = trio.current_time()
+        self._tally.call_began(began_at)
         try:
             fetched = await self._upstream.fetch(coin_ids, vs_currencies, start_by=start_by)
         except PermitLapsed:
-            self.calls -= 1
+            self._tally.call_lapsed(began_at)
             raise
         except UpstreamLimited as error:
-            failure = Failure("upstream_limited", error.message, error.retry_after_s)
-            called = failed(error)
             _log.warning("coingecko limits us", reason=str(error.__cause__ or error))
+            return failed(error), _NOTHING, Failure("upstream_limited", error.message, error.retry_after_s)
         except UpstreamFailed as error:
-            failure = Failure("upstream_failed", error.message)
-            called = failed(error)
             _log.warning("coingecko failed", reason=str(error.__cause__ or error), exc_info=error)
-        upstream_ms = (trio.current_time() - called_at) * 1000
-        return called, [(claim, _result(claim, upstream_ms, failure, fetched)) for claim in claims]
+            return failed(error), _NOTHING, Failure("upstream_failed", error.message)
+        return Called("answered"), fetched, None
 
     async def _complete(self, called: Called, outcomes: Sequence[tuple[Claimed, Result]]) -> set[str]:
         with trio.move_on_after(_COMPLETION_PATIENCE_S):
@@ -126,32 +131,22 @@ class Flusher:
         except RedisUnavailable:
             return  # the leases run out by themselves
 
-    def _tell(self, claims: Sequence[Claimed], results: Sequence[Result], total_ms: float) -> None:
-        first = next((claim for claim in claims if claim.trigger != "ride-along"), claims[0])
-        failures = {result.failure.kind for result in results if result.failure}
-        is_failed = all(result.failure for result in results)
-        event = Flushed(
-            instance=self._instance,
-            at_ms=unix_ms(),
-            trigger=first.trigger,
-            coins=[claim.coin_id for claim in claims],
-            requests=sum(claim.size for claim in claims),
-            upstream_ms=results[0].upstream_ms if results else total_ms,
-            outcome="fenced" if not results else "failed" if is_failed else "answered",
-            reason=", ".join(sorted(failures)),
-        )
-        self._broadcast.tell(event)
+    def _tell(self, report: FlushReport, total_ms: float) -> None:
+        if not report.lapsed:
+            self._tally.call_ended(trio.current_time(), report.upstream_ms / 1000)
+        if self._broadcast.is_watched:
+            self._broadcast.tell(report.flushed(self._window_ms))
         _log.info(
             "flush",
-            trigger=event.trigger,
-            coins=event.coins[:_LOGGED],
-            batches=[claim.batch_id for claim in claims[:_LOGGED]],
-            of=len(claims),
-            requests=event.requests,
-            upstream_ms=round(event.upstream_ms, 1),
+            trigger=report.trigger,
+            coins=[claim.coin_id for claim in report.named],
+            batches=[claim.batch_id for claim in report.named],
+            of=len(report.claims),
+            requests=report.requests,
+            upstream_ms=round(report.upstream_ms, 1),
             total_ms=round(total_ms, 1),
-            outcome=event.outcome,
-            **({"reason": event.reason} if event.reason else {}),
+            outcome=report.outcome,
+            **({"reason": report.reason} if report.reason else {}),
         )
 
 

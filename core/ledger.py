@@ -18,6 +18,7 @@ from core.history import History
 from core.month import month_ends_ms, month_of
 from core.permits import DROPPED, PERMIT_S, Called, Permit, failed
 from core.settings import Settings
+from core.tally import Tally
 
 # Others may call with the same key, so this is as far as our count may be off. Some 4,400 calls a month, of 100,000
 # that the smallest plan has which tells.
@@ -30,11 +31,14 @@ _log = structlog.get_logger()
 class Ledger:
     """Keeps the month's count true; one an instance, all sharing the work."""
 
-    def __init__(self, settings: Settings, coordinator: Coordinator, history: History, coingecko: CoinGecko) -> None:
+    def __init__(
+        self, settings: Settings, coordinator: Coordinator, history: History, coingecko: CoinGecko, tally: Tally
+    ) -> None:
         self._is_counted = settings.upstream_calls_per_month is not None
         self._coordinator = coordinator
         self._history = history
         self._coingecko = coingecko
+        self._tally = tally
 
     async def restore(self, now_ms: int, *, count_lost: bool) -> None:
         """Make the budget one to rely on, at this time of Redis; if the count is not lost, a new month began.
@@ -63,9 +67,12 @@ class Ledger:
         answers: list[_T] = []
         failure: Exception | None = None
         called = Called("answered", billed=billed)
+        began_at = trio.current_time()
+        self._tally.spent(began_at)
         try:
             answers.append(await call())
         except PermitLapsed as error:
+            self._tally.unspent(began_at)
             called, failure = DROPPED, error
         except (UpstreamFailed, UpstreamLimited) as error:
             called, failure = failed(error), error

@@ -21,6 +21,7 @@ import trio
 from redis.asyncio import Redis
 
 from core.errors import BadCoin, RedisUnavailable, Unavailable
+from core.events import Event, Kept, unix_ms
 from core.history import History, PricesRefused
 from core.month import MonthCount
 from core.outbox_stream import FORGET_IDLE_MS, RECLAIM_IDLE_MS, Entry, OutboxStream, Refusal, connect
@@ -48,11 +49,13 @@ class OutboxWriter:
         history: History,
         instance: str,
         *,
+        tell: Callable[[Event], None] = lambda _: None,
         reclaim_idle_ms: int = RECLAIM_IDLE_MS,
         forget_idle_ms: int = FORGET_IDLE_MS,
     ) -> None:
         self._stream = OutboxStream(redis, instance, reclaim_idle_ms=reclaim_idle_ms, forget_idle_ms=forget_idle_ms)
         self._history = history
+        self._tell = tell
         self._missing: type[Unavailable] | None = None  # what was away at the last attempt
         self._back_off_s = _FIRST_BACK_OFF_S
 
@@ -120,14 +123,18 @@ class OutboxWriter:
         self, readable: Sequence[tuple[Entry, Price]], counted: MonthCount | None
     ) -> list[Refusal]:
         """Keep all of them; where Postgres refuses, halve until what it refuses stands alone."""
+        prices = [price for _, price in readable]
         try:
-            await self._history.keep([price for _, price in readable], counted)
+            await self._history.keep(prices, counted)
         except PricesRefused as error:
             if len(readable) == 1:
                 return [Refusal(readable[0][0], str(error))]
             middle = len(readable) // 2
             refusals = await self._keep_or_split(readable[:middle], counted)
             return refusals + await self._keep_or_split(readable[middle:], counted)
+        if prices:
+            flush_ids = sorted({price.fetched_at_ms for price in prices})
+            self._tell(Kept(unix_ms(), flush_ids, len(prices)))
         return []
 
 

@@ -15,13 +15,13 @@ from core.batches import Wanted, unknown_coin
 from core.callers import Callers
 from core.coordinator import Coordinator
 from core.errors import NotAtHand, RedisUnavailable, ShuttingDown, TooBusy, over_budget
-from core.events import BatchView, Snapshot, unix_ms
-from core.flusher import Flusher
+from core.events import Draining, unix_ms
 from core.freshness import FETCH, Freshness
 from core.limits import Charge, OverLimit
 from core.settings import Settings
+from core.tally import Tally
 from core.waiters import Waiter
-from core.window import Window
+from core.watch import Broadcast
 from core.windows import Windows
 
 # Beyond this a request is told 503 rather than left waiting for its admission.
@@ -50,23 +50,22 @@ class PriceDesk:
 
     def __init__(
         self,
-        instance: str,
         settings: Settings,
         coordinator: Coordinator,
-        flusher: Flusher,
         windows: Windows,
         callers: Callers,
+        tally: Tally,
+        broadcast: Broadcast,
     ) -> None:
-        self._instance = instance
         self._settings = settings
         self._coordinator = coordinator
-        self._flusher = flusher
         self._windows = windows
         self._callers = callers
-        self._draining = False
+        self._tally = tally
+        self._broadcast = broadcast
+        self.is_draining = False
         self._empty = trio.Event()
         self._inside = 0  # requests being admitted, or waiting
-        self._requests = self._answered = self._failed = 0
 
     @asynccontextmanager
     async def admit(
@@ -77,7 +76,7 @@ class PriceDesk:
         Leaving the block gives the wait up. Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown.
         None of them charges the caller, but for a Redis that went away, or took longer than 1 s, after it had done so.
         """
-        if self._draining:
+        if self.is_draining:
             raise ShuttingDown
         if self._inside + len(wanted) > self._settings.max_waiting:
             raise TooBusy
@@ -121,7 +120,8 @@ class PriceDesk:
 
     def drain(self) -> None:
         """Flush every window now, and refuse new requests."""
-        self._draining = True
+        self.is_draining = True
+        self._broadcast.tell(Draining(unix_ms()))
         self._windows.drain()
         self._tell_if_empty()
 
@@ -131,39 +131,23 @@ class PriceDesk:
 
     def statistics(self) -> Statistics:
         """What happened so far."""
+        totals = self._tally.totals
         return Statistics(
-            requests=self._requests,
-            answered=self._answered,
-            failed=self._failed,
-            calls=self._flusher.calls,
-            waiting=sum(len(window.waiters) for window in self._windows),
-        )
-
-    def snapshot(self) -> Snapshot:
-        """What monitors see of this instance."""
-        now, totals = trio.current_time(), self.statistics()
-        return Snapshot(
-            instance=self._instance,
-            at_ms=unix_ms(),
-            threshold=self._settings.batch_threshold,
-            window_ms=self._settings.batch_window_ms,
             requests=totals.requests,
-            calls=totals.calls,
             answered=totals.answered,
             failed=totals.failed,
-            batches=[_batch_view(window, now) for window in self._windows],
-            callers=self._callers.views(),
-            budget=self._windows.budget_view(),
+            calls=totals.calls,
+            waiting=sum(len(window.waiters) for window in self._windows),
         )
 
     def _count(self, waiter: Waiter) -> None:
         if waiter.is_answered:
-            self._answered += 1
+            self._tally.answered(trio.current_time(), waiter.waited_s)
         else:
-            self._failed += 1
+            self._tally.failed(trio.current_time())
 
     def _tell_if_empty(self) -> None:
-        if self._draining and not self._inside:
+        if self.is_draining and not self._inside:
             self._empty.set()
 
     async def _admissions(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
@@ -175,19 +159,8 @@ class PriceDesk:
         except OverLimit as refusal:
             self._callers.note_refusal(refusal)
             raise
-        self._requests += len(wanted)
+        now = trio.current_time()
+        for coin in wanted:
+            self._tally.requested(coin.coin_id, now)
         self._callers.note(admissions.charge)
         return admissions
-
-
-def _batch_view(window: Window, now: float) -> BatchView:
-    view = window.view
-    return BatchView(
-        batch_id=view.batch_id,
-        coin_id=view.coin_id,
-        state="claimed" if view.flushing or view.claimed else "open",
-        flushing=view.flushing,
-        size=view.size,
-        waiting=len(window.waiters),
-        flush_in_ms=max(0, round((view.due_at - now) * 1000)),
-    )

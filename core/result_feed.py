@@ -16,6 +16,8 @@ import trio
 
 from core import keys
 from core.batches import Result
+from core.events import Event, unix_ms
+from core.events import NextCall as NextCallMoved
 from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, keep_connected, no_errors, pack
 
 _QUIET_S = 0.5
@@ -75,8 +77,11 @@ class Listener(Protocol):
 class Watched(Protocol):
     """Whoever tells monitors."""
 
-    def hear_watch(self) -> None:
+    def hear_watch(self, word: bytes) -> None:
         """A monitor watches."""
+
+    def tell(self, event: Event) -> None:
+        """Something happened that monitors may want to know."""
 
 
 class ResultFeed:
@@ -131,7 +136,7 @@ class ResultFeed:
 
     def _hear(self, channel: bytes, payload: bytes) -> None:
         if channel == keys.WATCH.encode():
-            self._watched.hear_watch()
+            self._watched.hear_watch(payload)
             return
         try:
             message = _decode(payload)
@@ -145,5 +150,6 @@ class ResultFeed:
                 self._listener.hear_claimed(batch_ids, lease_ms / 1000)
             case NextCall(in_ms, now_ms):
                 self._listener.hear_next_call(in_ms, now_ms)
+                self._watched.tell(NextCallMoved(unix_ms(), in_ms))
             case SettledTogether(results):
                 self._listener.hear_results(results)

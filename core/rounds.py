@@ -19,7 +19,7 @@ from core.errors import RedisUnavailable, Unavailable
 from core.events import BudgetView
 from core.flush_policy import Budget, Call, Plan, View, next_step, plan
 from core.pace import MonthPace
-from core.permits import PERMIT_S, interval_ms
+from core.permits import interval_ms
 from core.redis_link import RedisRefused
 from core.settings import Settings
 from core.standings import Claimed, Open, Standing
@@ -48,8 +48,8 @@ class Keeper(Protocol):
     def note(self, standing: Standing) -> None:
         """Take notice of how a batch stands in Redis."""
 
-    def flush(self, claims: Sequence[Claimed], start_by: float) -> None:
-        """Flush batches that were claimed; their upstream call begins by then, or not at all."""
+    def flush(self, claims: Sequence[Claimed], asked_at: float) -> None:
+        """Flush batches that were claimed; the permit for their upstream call was asked for then."""
 
     def too_late(self, call_at: float) -> list[str]:
         """Batches with requests that would no longer wait when the next upstream call may be made."""
@@ -173,7 +173,7 @@ class Rounds:
             if not isinstance(standing, Open):
                 self._keeper.note(standing)
         if claims := [standing for standing in grant.standings if isinstance(standing, Claimed)]:
-            self._keeper.flush(claims, asked_at + PERMIT_S)
+            self._keeper.flush(claims, asked_at)
         if isinstance(grant.call_in_ms, str):
             self.wake()
             return False

@@ -21,7 +21,6 @@ from core.callers import Callers
 from core.coin_list import CoinList
 from core.coingecko import open_coingecko
 from core.coordinator import Coordinator
-from core.events import Stopped, unix_ms
 from core.flusher import Flusher
 from core.history import History, open_history
 from core.ledger import Ledger
@@ -29,6 +28,8 @@ from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from core.result_feed import ResultFeed
 from core.settings import Settings
+from core.snapshots import Snapshots
+from core.tally import Tally
 from core.watch import Broadcast
 from core.windows import Windows
 
@@ -51,20 +52,22 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Open the core inside a trio_asyncio loop, subscribed to its feed; Redis and Postgres may be away."""
     instance = _instance_name()
     redis_url = settings.redis_url.get_secret_value()
+    link = RedisLink(redis_url)
+    coordinator = Coordinator(link, settings)
+    broadcast = Broadcast(instance, coordinator)
+    tally = Tally()
     async with (
         open_history(settings.database_url.get_secret_value()) as history,
         open_coingecko(settings) as coingecko,
-        _open_outbox(redis_url, history, instance) as writer,
+        _open_outbox(redis_url, history, instance, broadcast) as writer,
         trio.open_nursery() as nursery,
     ):
-        link = RedisLink(redis_url)
-        coordinator = Coordinator(link, settings)
-        broadcast = Broadcast(coordinator)
-        flusher = Flusher(instance, coordinator, link, coingecko, broadcast)
-        ledger = Ledger(settings, coordinator, history, coingecko)
-        windows = Windows(settings, link, coordinator, flusher, ledger)
-        callers = Callers(instance, coordinator, broadcast)
-        desk = PriceDesk(instance, settings, coordinator, flusher, windows, callers)
+        flusher = Flusher(settings, coordinator, link, coingecko, tally, broadcast)
+        ledger = Ledger(settings, coordinator, history, coingecko, tally)
+        windows = Windows(settings, link, coordinator, flusher, ledger, tally)
+        callers = Callers(coordinator, broadcast)
+        desk = PriceDesk(settings, coordinator, windows, callers, tally, broadcast)
+        snapshots = Snapshots(settings, coordinator, desk, windows, callers, tally)
         coin_list = CoinList(settings, coordinator, ledger, coingecko)
         feed = ResultFeed(redis_url, windows, broadcast)
 
@@ -72,21 +75,24 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(writer.run)
         await nursery.start(windows.run)
         await nursery.start(feed.run)
-        nursery.start_soon(broadcast.run, desk.snapshot)
+        nursery.start_soon(broadcast.run, snapshots)
         nursery.start_soon(ledger.run)
         nursery.start_soon(coin_list.run)
+        broadcast.tell_started()
         yield Core(desk, callers, coordinator, history, coin_list)
         await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
-            await broadcast.say(Stopped(instance, unix_ms()))
+            await broadcast.say_goodbye(snapshots)
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _open_outbox(redis_url: str, history: History, instance: str) -> AsyncIterator[outbox.OutboxWriter]:
+async def _open_outbox(
+    redis_url: str, history: History, instance: str, broadcast: Broadcast
+) -> AsyncIterator[outbox.OutboxWriter]:
     redis = outbox.connect(redis_url)
     try:
-        yield outbox.OutboxWriter(redis, history, instance)
+        yield outbox.OutboxWriter(redis, history, instance, tell=broadcast.tell)
     finally:
         with trio.move_on_after(_GOODBYE_S, shield=True):
             await aio_as_trio(redis.aclose)()

@@ -23,6 +23,7 @@ class Claimed(msgspec.Struct, frozen=True):
     size: int
     vs_currencies: frozenset[str]
     claimed_at_ms: int
+    due_at_ms: int  # both by Redis' clock
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -61,9 +62,9 @@ def standing_in(answer: list[Any], now_ms: int) -> Standing:
     kind, batch_id = answer[0], answer[1].decode()
     match kind:
         case b"granted":
-            coin_id, trigger, fence, size, currencies = answer[2:]
+            coin_id, trigger, fence, size, currencies, due = answer[2:]
             asked = frozenset(currencies.decode().strip(",").split(","))
-            return Claimed(batch_id, coin_id.decode(), trigger.decode(), fence, size, asked, now_ms)
+            return Claimed(batch_id, coin_id.decode(), trigger.decode(), fence, size, asked, now_ms, due)
         case b"open":
             return Open(batch_id, answer[2])
         case b"held":

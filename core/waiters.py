@@ -40,7 +40,8 @@ class Waiter:
         self._coin_id = coin_id
         self._at_hand = at_hand
         self._stale_if_error_s = stale_if_error_s
-        self._admitted_at = trio.current_time()
+        self.admitted_at = trio.current_time()
+        self._settled_at: float | None = None
         self._outcome: Result | AtHand | CryptoPulseError | None = None
         self._settled = trio.Event()
 
@@ -48,6 +49,7 @@ class Waiter:
         """Hand over what the batch came to; only the first outcome counts."""
         if self._outcome is None:
             self._outcome = outcome
+            self._settled_at = trio.current_time()
             self._settled.set()
 
     @property
@@ -56,6 +58,12 @@ class Waiter:
         if isinstance(self._outcome, Result):
             return self._outcome.failure is None
         return isinstance(self._outcome, dict)
+
+    @property
+    def waited_s(self) -> float:
+        """How long it took to come to an outcome, or has taken so far."""
+        until = trio.current_time() if self._settled_at is None else self._settled_at
+        return until - self.admitted_at
 
     async def quote(self, vs_currency: str) -> Quote:
         """Wait for the batch and return this request's quote in a currency that it asked for; any number of times.
@@ -87,7 +95,7 @@ class Waiter:
             price=result.price_in(vs_currency),
             size=result.size,
             trigger=result.trigger,
-            batch_ms=self._waited_s * 1000,
+            batch_ms=self.waited_s * 1000,
             upstream_ms=result.upstream_ms,
             age_s=int(result.upstream_ms // 1000),
             fresh_for_s=result.fresh_for_s,
@@ -101,10 +109,10 @@ class Waiter:
             price=Price(latest.batch_id, self._coin_id, vs_currency, latest.price, latest.fetched_at_ms),
             size=latest.size,
             trigger="fresh",
-            batch_ms=self._waited_s * 1000,
+            batch_ms=self.waited_s * 1000,
             upstream_ms=0,
-            age_s=int(latest.age_s + self._waited_s),
-            fresh_for_s=max(0, int(latest.fresh_for_s - self._waited_s)),
+            age_s=int(latest.age_s + self.waited_s),
+            fresh_for_s=max(0, int(latest.fresh_for_s - self.waited_s)),
         )
 
     def _may_stand_in(self, vs_currency: str) -> bool:
@@ -112,9 +120,5 @@ class Waiter:
         return (
             latest is not None
             and self._stale_if_error_s is not None
-            and latest.age_s + self._waited_s <= self._stale_if_error_s
+            and latest.age_s + self.waited_s <= self._stale_if_error_s
         )
-
-    @property
-    def _waited_s(self) -> float:
-        return trio.current_time() - self._admitted_at

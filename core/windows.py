@@ -1,6 +1,6 @@
 """The windows of this instance: one for each batch that has waiters here, each a task in one nursery.
 
-    windows = Windows(settings, link, coordinator, flusher, ledger)
+    windows = Windows(settings, link, coordinator, flusher, ledger, tally)
     await nursery.start(windows.run)
     with windows.joined(waiter, coin_id, joined): ...
 
@@ -27,6 +27,7 @@ from core.redis_link import RedisLink
 from core.rounds import Ledger, Rounds
 from core.settings import Settings
 from core.standings import Claimed, Gone, Held, Open, Settled, Standing
+from core.tally import Tally
 from core.waiters import Waiter
 from core.window import Window
 
@@ -47,12 +48,19 @@ class Windows:
     """The nursery of windows, and how to find each."""
 
     def __init__(
-        self, settings: Settings, link: RedisLink, coordinator: Coordinator, flusher: Flusher, ledger: Ledger
+        self,
+        settings: Settings,
+        link: RedisLink,
+        coordinator: Coordinator,
+        flusher: Flusher,
+        ledger: Ledger,
+        tally: Tally,
     ) -> None:
         self._settings = settings
         self._link = link
         self._coordinator = coordinator
         self._flusher = flusher
+        self._tally = tally
         self._rounds = Rounds(settings, coordinator, ledger, self)
         self._of_batch: dict[str, Window] = {}
         self._of_coin: dict[str, set[Window]] = {}
@@ -91,6 +99,8 @@ class Windows:
     @contextmanager
     def joined(self, waiter: Waiter, coin_id: str, joined: Joined) -> Iterator[None]:
         """A block in which a waiter waits for its batch; its end gives the wait up."""
+        if joined.size == 1:
+            self._tally.opened()
         window = self._of_batch.get(joined.batch_id) or self._open(coin_id, joined)
         window.join(waiter, joined.size)
         match self._recent.get(joined.batch_id):
@@ -137,6 +147,7 @@ class Windows:
     def hear_results(self, results: Sequence[Result]) -> None:
         """Batches were settled, here or elsewhere."""
         for result in results:
+            self._tally.heard(result)
             self._remember(result.batch_id, result)
             if window := self._of_batch.get(result.batch_id):
                 self.settle(window, result)
@@ -175,12 +186,12 @@ class Windows:
         """Every batch that somebody waits for here."""
         return [window.view for window in self._of_batch.values()]
 
-    def flush(self, claims: Sequence[Claimed], start_by: float) -> None:
-        """Flush batches that were claimed, whoever waits for them; their call begins by then, or not at all."""
+    def flush(self, claims: Sequence[Claimed], asked_at: float) -> None:
+        """Flush batches that were claimed, whoever waits for them; the permit for their call was asked for then."""
         windows = [window for claim in claims if (window := self._of_batch.get(claim.batch_id))]
         for window in windows:
             window.set_flushing(flushing=True)
-        self._context.run(self._nursery.start_soon, self._flush, claims, start_by, windows)
+        self._context.run(self._nursery.start_soon, self._flush, claims, asked_at, windows)
 
     def too_late(self, call_at: float) -> list[str]:
         """Batches with requests that would no longer wait when the next upstream call may be made."""
@@ -219,8 +230,8 @@ class Windows:
         finally:
             self._forget(window)
 
-    async def _flush(self, claims: Sequence[Claimed], start_by: float, windows: Sequence[Window]) -> None:
-        self.hear_results(await self._flusher.flush(claims, start_by))
+    async def _flush(self, claims: Sequence[Claimed], asked_at: float, windows: Sequence[Window]) -> None:
+        self.hear_results(await self._flusher.flush(claims, asked_at))
         for window in windows:
             window.set_flushing(flushing=False)
 

@@ -2,9 +2,12 @@
 
 The layers; imports point only downwards:
 
-    app, live_table, help      the screen: hears, and paints four times a second
-    lines, tables, text        what the screen says, as text: pure
-    views                      the state at one moment, merged over instances: pure
-    source                     Redis' pub/sub, heard for as long as the monitor runs
-    state                      apply(state, heard, now_s) -> state: pure
+    app                        the desk: hears, keeps, and paints what changed four times a second
+    once, web                  the same picture printed once; in a browser
+    screens, widgets           pages, keys, help, export; tables, boxes, tabs: Textual
+    lines, tables, text        what is said, as text: pure
+    remembered                 what was chosen, between runs
+    source, recording          Redis' pub/sub, or a file: what there is to hear
+    views, rows                the state at one moment, merged over instances, as values: pure
+    state                      apply(state, heard, now_s) -> state: pure; instances, flushes, sentences: its parts
 """

@@ -1,78 +1,92 @@
-"""The screen: hears its source, and paints what the state says four times a second."""
+"""The app: hears its source, keeps what it heard, and has the screen on top painted four times a second.
+
+run(RedisSource("redis://127.0.0.1:6379"))
+run(ReplaySource(Recording(path)))                  # with the keys for its time
+"""
 
 import asyncio
+import gc
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import ClassVar
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
 
-from rich.text import Text
-from textual.app import App, ComposeResult
+import msgspec
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal
+from textual.css.query import NoMatches
 from textual.screen import Screen
-from textual.widgets import Footer, Static
 from textual.worker import WorkerCancelled
 
-from monitor import lines, tables
-from monitor.help import HelpScreen
-from monitor.live_table import LiveTable
-from monitor.source import RedisSource, Source
-from monitor.state import Heard, State, apply
+from monitor.remembered import Chosen, default_path, load, save
+from monitor.screens.help import HelpScreen
+from monitor.screens.keys import there
+from monitor.screens.main import MainScreen
+from monitor.screens.page import Page
+from monitor.screens.pages import page_of
+from monitor.screens.picture import Heading, Picture, StateWatching, Watching
+from monitor.source import Controls, Note, Rewound, Said, Source
+from monitor.state import Connected, Lost
+from monitor.widgets.arrange import Sort
 
 _PAINT_EVERY_S = 0.25
+_IDLE_PAINT_EVERY_S = 1.0
+_STEP_BACK_S = 0.25  # how often an instance speaks
+_NOT_IN_PALETTE = ("app.command_palette",)  # it is open already
 
 
-def run(redis_url: str) -> None:
-    """Watch the instances that share this Redis, until the user quits; exits with 1 where there is no terminal."""
+def run(source: Source) -> None:
+    """Show what a source tells, until the user quits; exits with 1 where there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         sys.exit("The monitor draws on a terminal, and this is none: run it in one.")
-    MonitorApp(RedisSource(redis_url)).run()
+    _collect_garbage_seldom()
+    MonitorApp(source).run()
 
 
-class MonitorApp(App[None]):
-    """What the source says, on one screen."""
+def _collect_garbage_seldom() -> None:
+    """New rows, thousands a second, are no garbage that needs finding: looking for it made keys wait 50 ms and more."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 50)
+
+
+class MonitorApp(App[None], inherit_bindings=False):
+    """What the source says, on screens; their desk."""
 
     CSS_PATH = "monitor.tcss"
     TITLE = "CryptoPulse"
-    ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("q", "quit", "quit"),
         Binding("ctrl+c", "quit", show=False, priority=True),
-        ("space", "pause", "pause"),
-        ("question_mark", "help", "help"),
+        Binding("ctrl+p", "command_palette", show=False),
     ]
 
-    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: Source, *, watching: Watching | None = None, remember: Path | None = None) -> None:
         super().__init__()
-        self.state = State()
-        self.paused = False
+        self.animation_level = "none"
         self._source = source
-        self._clock = clock
+        self._controls = source if isinstance(source, Controls) else None
+        self.places = frozenset({"replay"} if self._controls else ())
+        self._watching = watching or StateWatching()
+        self._path = remember or default_path()
+        self._chosen = load(self._path)
+        self._held: Picture | None = None  # what is shown while paused
+        self._link: type[Said] | None = None
+        self._heard_since_paint = True
+        self._painted_s = 0.0
 
-    def compose(self) -> ComposeResult:
-        """Header and banner, the saving, three bands of tables, the keys."""
-        yield Static(id="header")
-        yield Static(id="banner")
-        with Container(id="body"):
-            yield Static(id="saving")
-            yield Static(id="budget")
-            yield Static(id="triggers")
-            yield LiveTable("Batches", tables.BATCHES, widget_id="batches")
-            with Horizontal(id="middle"):
-                yield LiveTable("Rate limits", tables.CALLERS, widget_id="callers")
-                yield LiveTable("Instances", tables.INSTANCES, widget_id="instances")
-            yield LiveTable("Flushes", tables.FLUSHES, widget_id="flushes")
-        yield Footer()
+    def get_default_screen(self) -> Screen[None]:
+        """The main one."""
+        return MainScreen(self, self._chosen.tab)
 
     def on_mount(self) -> None:
         """Listen and paint until the app ends; a SIGTERM gives the terminal back as it was."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         self.run_worker(self._source.listen(self.hear))
-        self.set_interval(_PAINT_EVERY_S, self.paint)
-        self.call_later(self.paint)
+        self.set_interval(_PAINT_EVERY_S, self._paint_if_needed)
 
     async def on_unmount(self) -> None:
         """Stop listening, and let the source close what it opened."""
@@ -80,52 +94,138 @@ class MonitorApp(App[None]):
         with suppress(WorkerCancelled):
             await self.workers.wait_for_complete()
 
-    def hear(self, heard: Heard) -> None:
+    def hear(self, said: Said) -> None:
         """Take in one thing; the next painting shows it, and the loss or return of Redis shows at once."""
-        link = self.state.link
-        self.state = apply(self.state, heard, self._clock())
-        if self.state.link != link:
+        match said:
+            case Note():
+                self._note(said.text)
+            case Rewound():
+                self._watching.forget()
+            case _:
+                self._watching.hear(said, self._source.now_s())
+        self._heard_since_paint = True
+        if isinstance(said, Lost | Connected) and type(said) is not self._link:
+            self._link = type(said)
             self.paint()
 
+    def _note(self, text: str) -> None:
+        if self._page is not None and self._page.is_mounted:
+            self._page.say(text, well=False)
+
+    # Painting
+
+    def _paint_if_needed(self) -> None:
+        """What did not change is not painted; the clock and a silence are looked at once a second all the same."""
+        if self._watching.tick(self._source.now_s()):
+            self._source.ask_snapshot()
+        idle_s = time.monotonic() - self._painted_s
+        if self._heard_since_paint or idle_s >= _IDLE_PAINT_EVERY_S or self._moves():
+            self.paint()
+
+    def _moves(self) -> bool:
+        with suppress(NoMatches):
+            return not self.paused and self._page is not None and self._page.moves
+        return False
+
     def paint(self) -> None:
-        """Show the state as it is now; while paused, only what is above the body."""
-        if not self.is_running:
+        """Show on the topmost page how things are now."""
+        page = self._page
+        if page is None or not self.is_running:
             return  # the widgets are not there yet, or no more
-        now_s = self._clock()
-        self._say("#header", lines.header(self.state, now_s, paused=self.paused))
-        self._say("#banner", lines.banner(self.state, now_s))
-        self._main.query_one("#banner").display = self.state.link == "lost"
-        self._main.query_one("#body").set_class(self.state.link == "lost", "stale")
-        if not self.paused:
-            self._paint_body(now_s)
-
-    def _paint_body(self, now_s: float) -> None:
-        self._say("#saving", lines.saving(self.state))
-        self._say("#budget", lines.budget(self.state))
-        self._say("#triggers", lines.triggers(self.state))
-        self._table("#batches").show(tables.batch_rows(self.state, now_s))
-        self._table("#callers").show(tables.caller_rows(self.state, now_s))
-        self._table("#instances").show(tables.instance_rows(self.state, now_s))
-        self._table("#flushes").show(tables.flush_rows(self.state))
-
-    def action_pause(self) -> None:
-        """Hold the picture, or let it go on."""
-        self.paused = not self.paused
-        self.paint()
-
-    def action_help(self) -> None:
-        """Open the help."""
-        self.push_screen(HelpScreen())
-
-    def _say(self, selector: str, text: Text) -> None:
-        widget = self._main.query_one(selector, Static)
-        if widget.content != text:
-            widget.update(text)
-
-    def _table(self, selector: str) -> LiveTable:
-        return self._main.query_one(selector, LiveTable)
+        self._heard_since_paint = False
+        self._painted_s = time.monotonic()
+        with suppress(NoMatches):  # the page is just being taken down, its widgets first
+            page.paint()
 
     @property
-    def _main(self) -> Screen[None]:
-        """The screen below the help."""
-        return self.screen_stack[0]
+    def _page(self) -> Page | None:
+        """The page on top, below help and palette."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, Page)), None)
+
+    # The desk
+
+    def picture(self) -> Picture:
+        """The one to show: while paused, that of the pause."""
+        return self._held or self._live()
+
+    def heading(self) -> Heading:
+        """What to say at the top, also while paused."""
+        replay = self._controls
+        played = (replay.position_s, replay.duration_s) if replay else None
+        return Heading(self._live().header(), self.paused, time.time_ns() // 1_000_000, played)
+
+    def sort_of(self, table: str) -> Sort:
+        """The order that was chosen for a table."""
+        return self._chosen.sorts.get(table, Sort())
+
+    def choose_sort(self, table: str, sort: Sort) -> None:
+        """Remember an order."""
+        self._remember(msgspec.structs.replace(self._chosen, sorts={**self._chosen.sorts, table: sort}))
+
+    def choose_tab(self, tab: str) -> None:
+        """Remember a tab."""
+        self._remember(msgspec.structs.replace(self._chosen, tab=tab))
+
+    def open(self, row: Any) -> None:
+        """Show the page of this row."""
+        page = page_of(self, row)
+        if page is not None:
+            self.push_screen(page)
+
+    def _live(self) -> Picture:
+        return self._watching.picture(self._source.now_s())
+
+    def _remember(self, chosen: Chosen) -> None:
+        self._chosen = chosen
+        save(self._path, chosen)
+
+    # What keys do
+
+    @property
+    def paused(self) -> bool:
+        """Whether the picture stands still."""
+        return self._controls.paused if self._controls else self._held is not None
+
+    def action_pause(self) -> None:
+        """Hold the picture, or let it go on; a replay stands still itself."""
+        if self._controls:
+            self._controls.set_paused(paused=not self._controls.paused)
+        else:
+            self._held = None if self._held else self._live()
+        self.paint()
+
+    def action_step(self, messages: int) -> None:
+        """Go through a replay by hand; it stands still from then on."""
+        if self._controls is None:
+            return
+        if messages > 0:
+            self._controls.step(messages)
+        else:
+            self._controls.set_paused(paused=True)
+            self._controls.seek(self._controls.position_s + messages * _STEP_BACK_S)
+        self.paint()
+
+    def action_seek(self, by_s: int) -> None:
+        """Go on or back in a replay."""
+        if self._controls:
+            self._controls.seek(self._controls.position_s + by_s)
+            self.paint()
+
+    def action_help(self) -> None:
+        """Open the help, or close it."""
+        if isinstance(self.screen, HelpScreen):
+            self.screen.dismiss()
+        elif isinstance(self.screen, Page):
+            self.push_screen(HelpScreen(self.screen.places()))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: everything that keys do, and sorting by each column."""
+        if not isinstance(screen, Page):
+            return
+        for key in there(screen.places()):
+            if key.action not in _NOT_IN_PALETTE:
+                yield SystemCommand(key.says, f"Key: {key.shown}", partial(self.run_action, key.action, screen))
+        table = screen.table
+        for column in table.table.columns:
+            help_text = f"In the table of {table.table.title.lower()}"
+            yield SystemCommand(f"Sort by {column.title}", help_text, partial(table.sort_by, Sort(column.title)))

@@ -1,4 +1,4 @@
-"""Where the monitor hears from: Redis' pub/sub, reconnecting by itself.
+"""Where the monitor hears from: Redis' pub/sub, reconnecting by itself, or a recording (`monitor/recording.py`).
 
     await RedisSource("redis://127.0.0.1:6379").listen(hear)        # until cancelled
 
@@ -9,7 +9,7 @@ proves that both ways are open.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 from redis.asyncio import Redis
@@ -21,15 +21,30 @@ from redis.exceptions import RedisError
 from redis.utils import str_if_bytes
 
 from core import keys
-from core.events import Event, decode_event
+from core.events import decode_message
 from monitor.state import Connected, Heard, Lost, Unreadable
 
 _WORD_EVERY_S = 1.0
+_ASK_EVERY_S = 0.25  # no instance sends more often
 _REPLY_TIMEOUT_S = 0.7  # with the second between two words: a Redis that hangs is noticed within 2 s
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 2.0
 
-Hear = Callable[[Heard], None]
+Word = Literal["watch", "snapshot"]
+
+
+class Rewound(msgspec.Struct, frozen=True):
+    """A recording goes back to its beginning: forget everything. All up to the moment asked for follows at once."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something about the source itself that whoever watches should know; it changes no state."""
+
+    text: str
+
+
+Said = Heard | Rewound | Note
+Hear = Callable[[Said], None]
 
 
 class Source(Protocol):
@@ -38,13 +53,61 @@ class Source(Protocol):
     async def listen(self, hear: Hear) -> None:
         """Tell everything that is heard, until cancelled."""
 
+    def ask_snapshot(self) -> None:
+        """Have every instance tell how it stands, with its coins: messages were lost. Cheap to call often."""
+
+    def now_s(self) -> float:
+        """The clock of what is heard: it goes on steadily, and while a recording is paused it stands still."""
+
+
+@runtime_checkable
+class Controls(Protocol):
+    """What a source can do besides when its time is in the hands of whoever watches: a recording."""
+
+    @property
+    def position_s(self) -> float:
+        """How far it has come."""
+
+    @property
+    def duration_s(self) -> float:
+        """How far it goes."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+
+    @property
+    def speed(self) -> float:
+        """How many of its seconds go by in one."""
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Stand still, or go on."""
+
+    def set_speed(self, speed: float) -> None:
+        """Go on this much faster than it was."""
+
+    def step(self, messages: int = 1) -> None:
+        """Tell the next messages at once, and stand still."""
+
+    def seek(self, to_s: float) -> None:
+        """Go to this moment, forward or back."""
+
 
 class RedisSource:
-    """Events and snapshots from Redis; Connected, each second, and Lost say how Redis is."""
+    """Messages from Redis; Connected, each second, and Lost say how Redis is."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
         self._retry_s = _FIRST_RETRY_S
+        self._asked = False
+
+    def now_s(self) -> float:
+        """This machine's clock."""
+        return time.monotonic()
+
+    def ask_snapshot(self) -> None:
+        """Say `snapshot` on the watch channel, four times a second at most."""
+        self._asked = True
 
     async def listen(self, hear: Hear) -> None:
         """Tell everything that is heard, and reconnect when Redis is lost, until cancelled."""
@@ -63,33 +126,40 @@ class RedisSource:
         """Never returns; raises when Redis is lost."""
         await feed.subscribe(keys.EVENTS, keys.WATCH)
         await feed.get_message(timeout=_REPLY_TIMEOUT_S)  # the subscription stands before the first word is said
+        self._asked = True  # whoever comes late is told everything
         while True:
-            await redis.publish(keys.WATCH, "watch")
-            if not await _hear_until_next_word(feed, hear):
+            await redis.publish(keys.WATCH, self._word())
+            if not await self._hear_until_next_word(redis, feed, hear):
                 raise RedisConnectionError("Nothing is heard from Redis.")
             self._retry_s = _FIRST_RETRY_S
 
+    async def _hear_until_next_word(self, redis: Redis, feed: PubSub, hear: Hear) -> bool:
+        """Tell what comes within a second, and return whether a word was in it."""
+        said_at = time.monotonic()
+        next_word_at, may_ask_at = said_at + _WORD_EVERY_S, said_at + _ASK_EVERY_S
+        came_back = False
+        while (left_s := next_word_at - time.monotonic()) > 0:
+            message = await feed.get_message(timeout=left_s)
+            if message is not None and message["type"] == "message":
+                is_word = str_if_bytes(message["channel"]) == keys.WATCH
+                came_back = came_back or is_word
+                hear(Connected() if is_word else _parsed(message["data"]))
+            if self._asked and time.monotonic() > may_ask_at:
+                await redis.publish(keys.WATCH, self._word())
+                may_ask_at = time.monotonic() + _ASK_EVERY_S
+        return came_back
 
-async def _hear_until_next_word(feed: PubSub, hear: Hear) -> bool:
-    """Tell what comes within a second, and return whether the word was in it."""
-    next_word_at = time.monotonic() + _WORD_EVERY_S
-    came_back = False
-    while (left_s := next_word_at - time.monotonic()) > 0:
-        message = await feed.get_message(timeout=left_s)
-        if message is None or message["type"] != "message":
-            continue
-        is_word = str_if_bytes(message["channel"]) == keys.WATCH
-        came_back = came_back or is_word
-        hear(Connected() if is_word else _parsed(message["data"]))
-    return came_back
+    def _word(self) -> Word:
+        word: Word = "snapshot" if self._asked else "watch"
+        self._asked = False
+        return word
 
 
 def _parsed(said: bytes) -> Heard:
     try:
-        event: Event = decode_event(said)
+        return decode_message(said)
     except msgspec.DecodeError:
         return Unreadable()
-    return event
 
 
 class _UnusableURLError(Exception):

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -9,9 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cryptopulse import main
+from monitor.once import look_back
+from monitor.recording import RecordedSource, Recording
+from monitor.screens.keys import KEYS
+from monitor.source import Controls, RedisSource, Source
 from server.dev import DevError
 from server.local.state import Running, StateFolder
 
+DEMO = Path(__file__).parents[1] / "monitor" / "demo.jsonl.gz"
 SECRET = "a secret of at least 32 bytes, for tests"
 NOT_GIVEN: dict[str, str | None] = dict.fromkeys(
     ("ADMIN_USER", "ADMIN_PASS", "JWT_SECRET", "DATABASE_URL", "REDIS_URL", "COINGECKO_API_KEY", "PORT")
@@ -71,22 +77,86 @@ class TestToken:
 
 class TestMonitor:
     @pytest.fixture
-    def watched(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    def watched(self, monkeypatch: pytest.MonkeyPatch) -> list[Source]:
+        """The sources of the monitors that were run."""
+        sources: list[Source] = []
+        monkeypatch.setattr("monitor.app.run", sources.append)
+        return sources
+
+    @pytest.fixture
+    def urls(self, watched: list[Source], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Where the monitors that were run looked."""
         urls: list[str] = []
-        monkeypatch.setattr("monitor.app.run", urls.append)
+
+        def source_of(url: str) -> RedisSource:
+            urls.append(url)
+            return RedisSource(url)
+
+        monkeypatch.setattr("monitor.source.RedisSource", source_of)
         return urls
 
-    def test_it_watches_the_redis_it_is_given(self, watched: list[str]) -> None:
+    def test_it_watches_the_redis_it_is_given(self, urls: list[str]) -> None:
         assert run("monitor", "--redis-url", "redis://given/0", REDIS_URL="redis://set/0").exit_code == 0
         assert run("monitor", REDIS_URL="redis://set/0").exit_code == 0
-        assert watched == ["redis://given/0", "redis://set/0"]
+        assert urls == ["redis://given/0", "redis://set/0"]
 
-    def test_it_finds_a_running_dev_by_itself(self, watched: list[str], tmp_path: Path) -> None:
+    def test_it_finds_a_running_dev_by_itself(self, urls: list[str], tmp_path: Path) -> None:
         state = StateFolder(tmp_path)
         with state.locked():
             state.record(Running("redis://dev/0"))
             assert run("monitor", "--state-dir", str(tmp_path)).exit_code == 0
-        assert watched == ["redis://dev/0"]
+        assert urls == ["redis://dev/0"]
+
+    def test_it_records_into_a_new_file(self, watched: list[Source], tmp_path: Path) -> None:
+        path = tmp_path / "new.jsonl"
+        assert run("monitor", "--redis-url", "redis://given/0", "--record", str(path)).exit_code == 0
+        [recorded] = watched
+        assert isinstance(recorded, RecordedSource)
+        recorded.close()
+        again = run("monitor", "--redis-url", "redis://given/0", "--record", str(path))
+        assert (again.exit_code, only_line(again.stderr)) == (
+            1,
+            f"Error: {path} cannot be recorded to: File exists",
+        )
+
+    def test_it_replays_what_ships_without_any_redis(self, watched: list[Source]) -> None:
+        assert run("monitor", "--replay", str(DEMO), "--at", "30", "--speed", "2").exit_code == 0
+        [source] = watched
+        assert isinstance(source, Controls)
+        assert (round(source.position_s), source.speed) == (30, 2)
+
+    def test_the_recording_that_ships_has_a_crash_in_it_and_is_small(self) -> None:
+        before, after = (look_back(Recording(DEMO), at_s).state.instances for at_s in (20, 32))
+        assert [instance.condition for instance in before.values()] == ["up", "up"]
+        assert sorted(instance.condition for instance in after.values()) == ["silent", "up"]
+        assert DEMO.stat().st_size < 1_000_000
+
+    def test_the_picture_of_it_leads_nowhere_else(self) -> None:
+        picture = (Path(__file__).parents[1] / "docs" / "monitor.svg").read_text(encoding="utf-8")
+        assert "bitcoin" in picture
+        assert set(re.findall(r"\w+://[^\s\"')<]+", picture)) == {"http://www.w3.org/2000/svg"}
+
+    @pytest.mark.parametrize(
+        ("words", "why"),
+        [
+            (["--at", "3"], "--at needs --replay."),
+            (["--speed", "2"], "--speed needs --replay."),
+            (["--json"], "--json needs --once."),
+            (["--port", "8001"], "--port needs --web."),
+            (["--once", "--web"], "--once and --web do not go together."),
+            (["--record", "a.jsonl", "--once"], "--record and --once do not go together."),
+            (["--record", "a.jsonl", "--replay", "b.jsonl"], "--record and --replay do not go together."),
+        ],
+    )
+    def test_options_that_make_no_sense_together_are_refused(self, words: list[str], why: str) -> None:
+        result = run("monitor", "--redis-url", "redis://given/0", *words)
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, f"Error: {why}")
+
+    def test_every_option_and_every_key_is_documented(self) -> None:
+        documented = (Path(__file__).parents[1] / "docs" / "monitor.md").read_text(encoding="utf-8")
+        options = [option.opts[0] for option in main.commands["monitor"].params]
+        assert [option for option in options if f"| `{option}" not in documented] == []
+        assert [key for key in KEYS if f"| `{key.shown}` | {key.says} |" not in documented] == []
 
     def test_without_a_terminal_it_says_so(self) -> None:
         command = [sys.executable, "-m", "cryptopulse", "monitor", "--redis-url", "redis://127.0.0.1:1"]
@@ -94,7 +164,7 @@ class TestMonitor:
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr == "The monitor draws on a terminal, and this is none: run it in one.\n"
 
-    def test_what_a_killed_dev_wrote_is_not_believed(self, watched: list[str], tmp_path: Path) -> None:
+    def test_what_a_killed_dev_wrote_is_not_believed(self, watched: list[Source], tmp_path: Path) -> None:
         StateFolder(tmp_path).record(Running("redis://dev/0"))
         result = run("monitor", "--state-dir", str(tmp_path))
         assert (result.exit_code, watched) == (1, [])

@@ -115,6 +115,18 @@ def event_types() -> tuple[type[msgspec.Struct], ...]:
     return get_args(events.Event)
 
 
+def event_parts() -> list[type[msgspec.Struct]]:
+    """What messages hold that is neither an event nor told of under a heading of its own."""
+    structs = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, msgspec.Struct)]
+    return [each for each in structs if each not in {*event_types(), events.Message, events.Snapshot, msgspec.Struct}]
+
+
+def event_fields_told(text: str) -> set[str]:
+    """What the first table of a text names, without its head."""
+    _, _, table = text.partition("| --- | --- |\n")
+    return fields_told(re.split(r"\n(?!\|)", table)[0]) - {""}
+
+
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.MULTILINE))
 
@@ -208,13 +220,29 @@ class TestEvents:
 
     @pytest.mark.parametrize("event", event_types())
     def test_its_fields_are_there(self, event: type[msgspec.Struct]) -> None:
-        fields = set(event.__struct_fields__) - {"instance", "at_ms"}
-        assert fields <= fields_told(section(read("docs/events.md"), event.__name__))
+        assert set(event.__struct_fields__) == event_fields_told(section(read("docs/events.md"), event.__name__))
 
-    @pytest.mark.parametrize("view", [events.BatchView, events.BudgetView, events.CallerView])
-    def test_what_a_snapshot_holds_is_there(self, view: type[msgspec.Struct]) -> None:
-        told = read("docs/events.md").partition(f"A `{view.__name__}`:")[2]
-        assert set(view.__struct_fields__) <= fields_told(told)
+    @pytest.mark.parametrize("part", [events.Message, events.Snapshot])
+    def test_what_every_message_holds_is_there(self, part: type[msgspec.Struct]) -> None:
+        assert set(part.__struct_fields__) == event_fields_told(section(read("docs/events.md"), part.__name__))
+
+    @pytest.mark.parametrize("view", event_parts())
+    def test_what_is_told_in_lists_and_parts_is_there(self, view: type[msgspec.Struct]) -> None:
+        _, found, told = read("docs/events.md").partition(f"\nA `{view.__name__}`")
+        assert found
+        assert set(view.__struct_fields__) == event_fields_told(told)
+        assert ("as a list" in told.partition("|")[0]) == view.__struct_config__.array_like
+
+    def test_its_bounds_and_the_places_of_its_histograms_are_there(self) -> None:
+        text = read("docs/events.md")
+        assert ", ".join(map(str, events.HISTOGRAM_MS[:-1])) + " and 10000 ms" in text.replace("\n", " ")
+        assert f"the latest {events.MOST_EVENTS}" in text
+        assert f"the {events.MOST_BATCHES} due first" in text
+        assert f"the first {events.MOST_BATCHES}" in text
+        assert f"the {events.MOST_COINS} coins" in text
+        assert f"the {events.MOST_CALLERS} callers" in text
+        assert f"a list of {events.BUCKETS} `Bucket`" in text
+        assert f"| `version` | {events.VERSION};" in text
 
 
 class TestRedis:

@@ -4,8 +4,8 @@
 -- KEYS    1 prefix  2 pending  3 budget  4 feed  5 under way
 -- ARGV    1, 2, 3 terms of the budget  4 lease ms  5 ms to keep a batch  6, 7 batch id:coin, trigger  8, 9 the next ...
 -- Answer  {now ms, ms until the next call may be made | -1 the budget is lost | -2 a new month began,
---         {'granted', batch id, coin, trigger, fence, size, currencies} | {'open', batch id, size} |
---         {'held', batch id, ms until the lease ends, 1 if this batch is the claimed one} |
+--         {'granted', batch id, coin, trigger, fence, size, currencies, due ms} |
+--         {'open', batch id, size} | {'held', batch id, ms until the lease ends, 1 if this batch is the claimed one} |
 --         {'settled', batch id, result} | {'gone', batch id} ...}
 -- Names   <prefix>:open:<coin>  <prefix>:claimed:<coin>  <prefix>:batch:<id>
 local now, terms, lease, keep = now_ms(), budget_terms(1), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -34,7 +34,7 @@ local told = {}
 local function grant(id, coin, trigger)
   local batch = KEYS[1] .. ':batch:' .. id
   local fence = redis.call('HINCRBY', batch, 'fence', 1)
-  local seen = redis.call('HMGET', batch, 'state', 'size', 'currencies')
+  local seen = redis.call('HMGET', batch, 'state', 'size', 'currencies', 'due')
   redis.call('HSET', batch, 'state', 'claimed', 'claimed', now, 'lease', now + lease)
   redis.call('PEXPIRE', batch, keep)
   redis.call('SET', KEYS[1] .. ':claimed:' .. coin, id, 'PX', keep)
@@ -49,7 +49,7 @@ local function grant(id, coin, trigger)
   if trigger == 'ride-along' or trigger == 'drain' then
     told[#told + 1] = id
   end
-  return { 'granted', id, coin, trigger, fence, tonumber(seen[2]), seen[3] }
+  return { 'granted', id, coin, trigger, fence, tonumber(seen[2]), seen[3], tonumber(seen[4]) }
 end
 
 local standings, free, proposed, ripe = {}, {}, {}, false

@@ -10,16 +10,19 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 import trio
 
+from core import keys
 from core.admissions import Absent, Admission, Admissions, AtHand, Joined, Refused, Unknown
 from core.batches import TRANSITIONS, Result, State, Trigger, Wanted
 from core.callers import Callers
 from core.coingecko import CoinGecko, Fetched, PermitLapsed
 from core.coordinator import COINS_A_UNIT, LEASE_MS, Coordinator, Grant, Outlook
 from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable, UpstreamFailed
+from core.events import Event, Message, decode_message
 from core.flush_policy import View
 from core.flusher import Flusher
 from core.freshness import Freshness, Latest
@@ -29,10 +32,14 @@ from core.price_desk import PriceDesk
 from core.prices import Price
 from core.redis_link import RedisLink
 from core.settings import Settings
+from core.snapshots import Snapshots
 from core.standings import Claimed, Gone, Held, Open, Settled, Standing
+from core.tally import Tally
 from core.watch import Broadcast
 from core.windows import Windows
 from tests.core.model_budget import TROUBLED, ModelBudget, ModelLedger
+
+_EventT = TypeVar("_EventT", bound=Event)
 
 START_MS = 1_772_250_900_000
 
@@ -231,7 +238,7 @@ class ModelRedis:
         batch.fence += 1
         self.claimed[batch.coin_id] = batch_id
         asked = frozenset(batch.currencies)
-        return Claimed(batch_id, batch.coin_id, trigger, batch.fence, batch.size, asked, now)
+        return Claimed(batch_id, batch.coin_id, trigger, batch.fence, batch.size, asked, now, batch.due_ms)
 
     def _held(self, claims: Sequence[Claimed]) -> list[Batch]:
         found = ((claim, self.batches.get(claim.batch_id)) for claim in claims)
@@ -378,6 +385,10 @@ class ModelCoordinator(Coordinator):
 
     async def publish(self, channel: str, message: bytes) -> None:
         await self._step()
+        self._fleet.published.append((trio.current_time(), channel, message))
+
+    async def outbox_depth(self) -> int:
+        return len((await self._step()).outbox)
 
 
 class ModelUpstream(CoinGecko):
@@ -419,11 +430,13 @@ class Instance:
     windows: Windows
     link: ModelLink
     scope: trio.CancelScope
+    broadcast: Broadcast
+    snapshots: Snapshots
     deaf: bool = False  # hears nothing of the feed
 
     @property
     def is_flushing(self) -> bool:
-        return any(view.state == "claimed" for view in self.desk.snapshot().batches)
+        return any(window.view.flushing or window.view.claimed for window in self.windows)
 
 
 class Fleet:
@@ -435,30 +448,53 @@ class Fleet:
         self.redis = ModelRedis(self.settings, lambda: START_MS + round(trio.current_time() * 1000))
         self.upstream = ModelUpstream()
         self.redis_latency_s = 0.0
+        self.published: list[tuple[float, str, bytes]] = []  # (trio time, channel, message), beside the news of batches
         self.instances: dict[str, Instance] = {}
 
     async def start_instance(self, name: str) -> PriceDesk:
         link = ModelLink()
         coordinator = ModelCoordinator(self, link)
-        broadcast = Broadcast(coordinator)
-        flusher = Flusher(name, coordinator, link, self.upstream, broadcast)
+        broadcast, tally = Broadcast(name, coordinator), Tally()
+        flusher = Flusher(self.settings, coordinator, link, self.upstream, tally, broadcast)
         ledger = ModelLedger(coordinator)
-        windows = Windows(self.settings, link, coordinator, flusher, ledger)
-        callers = Callers(name, coordinator, broadcast)
-        desk = PriceDesk(name, self.settings, coordinator, flusher, windows, callers)
-        scope = trio.CancelScope()
+        windows = Windows(self.settings, link, coordinator, flusher, ledger, tally)
+        callers = Callers(coordinator, broadcast)
+        desk = PriceDesk(self.settings, coordinator, windows, callers, tally, broadcast)
+        snapshots = Snapshots(self.settings, coordinator, desk, windows, callers, tally)
+        instance = Instance(name, desk, windows, link, trio.CancelScope(), broadcast, snapshots)
 
         started = trio.Event()
-        self._nursery.start_soon(self._run, windows, scope, started)
+        self._nursery.start_soon(self._run, instance, started)
         await started.wait()
-        self.instances[name] = Instance(name, desk, windows, link, scope)
+        self.instances[name] = instance
         return desk
 
-    async def _run(self, windows: Windows, scope: trio.CancelScope, started: trio.Event) -> None:
-        with scope:
+    async def _run(self, instance: Instance, started: trio.Event) -> None:
+        with instance.scope:
             async with trio.open_nursery() as nursery:
-                await nursery.start(windows.run)
+                await nursery.start(instance.windows.run)
+                nursery.start_soon(instance.broadcast.run, instance.snapshots)
                 started.set()
+
+    def watch(self, word: bytes = b"watch") -> None:
+        """Say once that a monitor watches."""
+        for instance in self.instances.values():
+            instance.broadcast.hear_watch(word)
+
+    async def keep_watching(self) -> None:
+        """Say so each second, as a monitor does."""
+        while True:
+            self.watch()
+            await trio.sleep(1)
+
+    @property
+    def messages(self) -> list[Message]:
+        """What monitors were told."""
+        return [decode_message(message) for _, channel, message in self.published if channel == keys.EVENTS]
+
+    def told(self, kind: type[_EventT]) -> list[_EventT]:
+        """The events of one kind that monitors were told of."""
+        return [event for message in self.messages for event in message.events if isinstance(event, kind)]
 
     def kill(self, name: str) -> None:
         """End an instance in whatever it is doing, as SIGKILL would."""

@@ -19,6 +19,7 @@ from core.history import History
 from core.ledger import Ledger
 from core.permits import PERMIT_S, Called, Permit
 from core.redis_link import RedisLink
+from core.tally import Tally
 from tests.core.model import settings_for_tests
 
 HOUR_S = 3600
@@ -99,7 +100,7 @@ def instance(coordinator: FakeCoordinator, coingecko: FakeCoinGecko, nursery: tr
     settings, no_history = settings_for_tests(), History.__new__(History)
 
     def start() -> CoinList:
-        ledger = Ledger(settings, coordinator, no_history, coingecko)
+        ledger = Ledger(settings, coordinator, no_history, coingecko, Tally())
         coin_list = CoinList(settings, coordinator, ledger, coingecko)
         nursery.start_soon(coin_list.run)
         return coin_list
@@ -305,7 +306,7 @@ async def test_on_a_real_redis_instances_share_the_list(
     coingecko.takes_s = 0
     settings = settings_for_tests()
     coordinator = Coordinator(link, settings)
-    ledger = Ledger(settings, coordinator, History.__new__(History), coingecko)
+    ledger = Ledger(settings, coordinator, History.__new__(History), coingecko, Tally())
     for _ in range(3):
         coin_list = CoinList(settings, coordinator, ledger, coingecko)
         nursery.start_soon(coin_list.run)

@@ -167,6 +167,26 @@ async def test_when_the_lease_ends_another_takes_over_and_the_late_result_is_ref
     assert await complete(coordinator, taken, result_of(taken, usd="2")) == {late.batch_id}
 
 
+async def test_a_claim_tells_when_the_batch_was_due_also_when_it_is_taken_over(
+    coordinator: Coordinator, client: Any
+) -> None:
+    joined = await admit(coordinator)
+    name = f"{keys.PREFIX}:batch:{joined.batch_id}"
+    claimed = await claim(coordinator, joined.batch_id)
+    assert claimed.due_at_ms == int(client.hget(name, "due"))
+    assert 0 < claimed.due_at_ms - claimed.claimed_at_ms <= 5000
+
+    client.hset(name, "lease", "0")
+    assert (await claim(coordinator, joined.batch_id)).due_at_ms == claimed.due_at_ms
+
+
+async def test_the_depth_of_the_outbox_is_what_postgres_does_not_have(coordinator: Coordinator) -> None:
+    assert await coordinator.outbox_depth() == 0
+    claimed = await claim(coordinator, (await admit(coordinator)).batch_id)
+    await complete(coordinator, claimed, result_of(claimed, usd="1", eur="2"))
+    assert await coordinator.outbox_depth() == 2
+
+
 async def test_claiming_the_next_batch_takes_an_abandoned_one_over_too(coordinator: Coordinator, client: Any) -> None:
     abandoned = await claim(coordinator, (await admit(coordinator)).batch_id)
     client.hset(f"{keys.PREFIX}:batch:{abandoned.batch_id}", "lease", "0")

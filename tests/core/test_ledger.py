@@ -18,6 +18,7 @@ from core.month import month_of
 from core.permits import DROPPED, PERMIT_S, Called, Permit, Unsure
 from core.redis_link import RedisLink
 from core.settings import Settings
+from core.tally import Tally
 from tests.core.model import settings_for_tests
 
 NOON_MS = 1_772_280_000_000  # 2026-02-28T12:00Z
@@ -106,10 +107,15 @@ Made = Callable[..., Ledger]
 
 
 @pytest.fixture
-def made(coordinator: FakeCoordinator, history: FakeHistory, coingecko: FakeCoinGecko) -> Made:
+def tally() -> Tally:
+    return Tally()
+
+
+@pytest.fixture
+def made(coordinator: FakeCoordinator, history: FakeHistory, coingecko: FakeCoinGecko, tally: Tally) -> Made:
     def make(**changes: object) -> Ledger:
         settings: Settings = settings_for_tests(**{"upstream_calls_per_month": 1000} | changes)
-        return Ledger(settings, coordinator, history, coingecko)
+        return Ledger(settings, coordinator, history, coingecko, tally)
 
     return make
 
@@ -225,6 +231,16 @@ async def test_of_a_call_that_was_cancelled_nothing_is_said(
     assert coordinator.reported == []
 
 
+@pytest.mark.parametrize(("failure", "counted"), [(None, 1), (UpstreamFailed("x"), 1), (PermitLapsed(), 0)])
+async def test_a_call_that_was_made_counts_for_the_minute_and_for_no_flush(
+    made: Made, coingecko: FakeCoinGecko, tally: Tally, failure: Exception | None, counted: int
+) -> None:
+    coingecko.failures = [failure] if failure else []
+    with suppress(UpstreamFailed, PermitLapsed):
+        await made().spend(GRANTED, coingecko.usage)
+    assert (tally.minute_calls(trio.current_time()), tally.totals.calls) == (counted, 0)
+
+
 @pytest.mark.parametrize(
     "failure", [UpstreamFailed("x"), UpstreamLimited("x"), PermitLapsed(), RedisUnavailable()], ids=repr
 )
@@ -267,7 +283,7 @@ async def test_on_a_real_redis_a_lost_count_is_restored_and_corrected_once_over_
 ) -> None:
     settings = settings_for_tests(upstream_calls_per_month=1000)
     coordinator = Coordinator(link, settings)
-    instances = [Ledger(settings, coordinator, history, coingecko) for _ in range(3)]
+    instances = [Ledger(settings, coordinator, history, coingecko, Tally()) for _ in range(3)]
     now_ms = time.time_ns() // 1_000_000
     history.calls[month_of(now_ms)] = 40
     await instances[0].restore(now_ms, count_lost=True)

@@ -103,7 +103,7 @@ class Side(ABC):
     def claim(self, which: int) -> Claimed:
         if which < len(self.claims):
             return self.claims[which]
-        return Claimed("unheard-of", "bitcoin", "window", 1, 1, frozenset(["usd"]), 0)
+        return Claimed("unheard-of", "bitcoin", "window", 1, 1, frozenset(["usd"]), 0, 0)
 
     def number(self, batch_id: str) -> int:
         if batch_id == "unheard-of":

@@ -17,6 +17,7 @@ from trio_asyncio import aio_as_trio
 
 from core import outbox
 from core.errors import HistoryUnavailable, RedisUnavailable
+from core.events import Event, Kept
 from core.history import History, open_history
 from core.keys import BUDGET, OUTBOX, OUTBOX_REFUSED
 from core.month import MonthCount
@@ -128,6 +129,46 @@ async def test_prices_get_to_postgres_and_leave_the_outbox(
     assert await writer.run_once() == 3
     assert await kept_in(history) == [Decimal("1e-12"), Decimal("0.1"), Decimal("12345678.123456789")]
     assert (left_in(server), pending_in(server)) == (0, 0)
+
+
+async def test_monitors_are_told_which_flushes_postgres_has_prices_of(
+    client: redis.asyncio.Redis, server: redis.Redis, history: History
+) -> None:
+    told: list[Event] = []
+    writer = OutboxWriter(client, history, "one", tell=told.append)
+    for at_ms in (AT_MS, AT_MS + 7, AT_MS):
+        add(server, at=str(at_ms))
+    add(server, price="junk")
+    await writer.run_once()
+    await writer.run_once()
+    assert [(event.flush_ids, event.prices) for event in told if isinstance(event, Kept)] == [([AT_MS, AT_MS + 7], 3)]
+
+
+async def test_monitors_are_not_told_of_prices_that_postgres_does_not_have(
+    client: redis.asyncio.Redis, server: redis.Redis, history: History, database_url: str, sql: Sql
+) -> None:
+    told: list[Event] = []
+    writer = OutboxWriter(client, history, "one", tell=told.append)
+    sql(database_url, "ALTER TABLE prices ADD CONSTRAINT unlucky CHECK (price <> 13)")
+    try:
+        add(server, "13", at=str(AT_MS))
+        add(server, "14", at=str(AT_MS + 7))
+        await writer.run_once()
+        await writer.run_once()
+    finally:
+        sql(database_url, "ALTER TABLE prices DROP CONSTRAINT unlucky")
+    assert [(event.flush_ids, event.prices) for event in told if isinstance(event, Kept)] == [([AT_MS + 7], 1)]
+
+
+async def test_where_there_was_nothing_to_keep_monitors_are_told_nothing(
+    client: redis.asyncio.Redis, server: redis.Redis, history: History
+) -> None:
+    told: list[Event] = []
+    writer = OutboxWriter(client, history, "one", tell=told.append)
+    add(server, price="junk")
+    await writer.run_once()
+    assert await writer.run_once() == 1
+    assert told == []
 
 
 async def test_an_empty_outbox_gives_nothing_to_do(writer: OutboxWriter) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from core import keys
 from core.batches import Result
+from core.events import Event, NextCall
 from core.result_feed import ResultFeed
 from core.standings import encode_result
 from tests.waiting import until
@@ -33,7 +34,8 @@ class Listener:
         self.next_calls: list[tuple[int, int]] = []
         self.results: list[Result] = []
         self.looks = 0
-        self.watched = 0
+        self.watched: list[bytes] = []
+        self.events: list[Event] = []
 
     def hear_full(self, batch_id: str, size: int) -> None:
         self.full.append((batch_id, size))
@@ -51,8 +53,11 @@ class Listener:
         self.looks += 1
         await trio.lowlevel.checkpoint()
 
-    def hear_watch(self) -> None:
-        self.watched += 1
+    def hear_watch(self, word: bytes) -> None:
+        self.watched.append(word)
+
+    def tell(self, event: Event) -> None:
+        self.events.append(event)
 
 
 @pytest.fixture
@@ -76,6 +81,8 @@ async def test_it_is_subscribed_when_it_has_started(listener: Listener, redis_ur
     assert listener.next_calls == [(60_000, 17)]
     assert listener.results == [RESULT]
     assert listener.looks == 1
+    assert listener.watched == [b"watch"]
+    assert [event.in_ms for event in listener.events if isinstance(event, NextCall)] == [60_000]
 
 
 @pytest.mark.parametrize("junk", [b"\xff\xfe", b"{", b"{}", b'{"type":"of another version"}', b""])

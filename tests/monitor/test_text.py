@@ -2,14 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import lines, tables
-from monitor.state import Lost, Unreadable
-from monitor.text import bar, harmless, number, time_of_day
-from tests.monitor.samples import after, batch, caller, flushed, limited, snapshot
-
-
-def row(rows: tables.Rows, key: str) -> list[str]:
-    return [cell.plain for cell in rows[key]]
+from monitor.text import bar, harmless, number, spark, time_of_day
 
 
 class TestNames:
@@ -44,67 +37,6 @@ class TestNumbers:
     def test_a_moment_is_shown_in_utc(self) -> None:
         assert time_of_day(45_296_789) == "12:34:56Z"
 
-
-class TestRows:
-    def test_a_batch_says_who_waits_how_long_and_its_state(self) -> None:
-        state = after(snapshot("api-1", batch("bitcoin", waiting=2, size=2, flush_in_ms=2500)))
-        assert row(tables.batch_rows(state, 0.0), "1 bitcoin") == [
-            "bitcoin", "2/3", "2", "━━━━╌╌╌╌╌   2.5s", "○ open", "-",
-        ]  # fmt: skip
-
-    def test_a_batch_past_its_time_is_due(self) -> None:
-        rows = tables.batch_rows(after(snapshot("api-1", batch(flush_in_ms=0))), 0.0)
-        assert row(rows, "1 bitcoin")[3] == "━━━━━━━━━    due"
-
-    def test_a_claimed_batch_names_its_flusher_instead_of_a_time(self) -> None:
-        rows = tables.batch_rows(after(snapshot("api-2", batch(state="claimed", flushing=True))), 0.0)
-        assert row(rows, "1 bitcoin")[3:] == ["-", "● claimed", "api-2"]
-
-    def test_a_coin_keeps_its_row_when_its_next_batch_opens(self) -> None:
-        first = after(snapshot("api-1", batch(batch_id="a")))
-        then = after(snapshot("api-1", batch(batch_id="b")), start=first)
-        assert list(tables.batch_rows(first, 0.0)) == list(tables.batch_rows(then, 0.0))
-
-    def test_each_state_of_a_caller_has_its_sign(self) -> None:
-        known = (caller("user:much", 15, reset_s=9), caller("user:little", 4, reset_s=9))
-        rows = tables.caller_rows(after(snapshot(callers=known), limited("user:none", reset_s=7)), 0.0)
-        assert [row(rows, key) for key in rows] == [
-            ["✗ user:none", "0/20", "7s"],
-            ["! user:little", "4/20", "9s"],
-            ["  user:much", "15/20", "9s"],
-        ]
-
-    def test_an_instance_that_was_never_counted_shows_no_number(self) -> None:
-        rows = tables.instance_rows(after(flushed(instance="api-1")), 4.0)
-        assert row(rows, "api-1") == ["api-1", "○ silent", "-"]
-
-    def test_a_flush_says_when_why_what_and_how_it_ended(self) -> None:
-        rows = tables.flush_rows(after(flushed("bitcoin")))
-        assert row(rows, "1") == ["12:34:56Z", "window", "1: bitcoin", "3", "212 ms", "✓ answered "]
-
-
-class TestLines:
-    def test_the_header_says_who_is_up_and_by_which_rules_they_flush(self) -> None:
-        state = after(snapshot("api-1"), snapshot("api-2"), now_s=9.0, start=after(snapshot("api-3")))
-        assert (
-            lines.header(state, 9.0, paused=False).plain
-            == "CryptoPulse  … CONNECTING  ○ 2/3 up  window 5 s  threshold 3"
-        )
-
-    def test_the_header_tells_of_words_it_could_not_read(self) -> None:
-        assert lines.header(after(Unreadable()), 0.0, paused=False).plain.endswith("! 1 unreadable")
-
-    def test_the_banner_says_since_when_and_why_without_control_codes(self) -> None:
-        state = after(Lost("Connection\x1b refused"), now_s=10.0)
-        assert lines.banner(state, 12.0).plain == "! Redis lost - retrying (2 s)  Connection? refused"
-
-    def test_the_saving_is_one_line(self) -> None:
-        state = after(snapshot(requests=1523, calls=58, answered=1500, failed=3))
-        assert (
-            lines.saving(state).plain == "requests 1,523  answered 1,500  failed 3  calls 58  reduction ━━━━━━━━ 96.1%"
-        )
-
-    def test_without_redis_the_picture_stands_still(self) -> None:
-        lost = after(Lost("refused"), now_s=1.0, start=after(snapshot("api-1", batch(flush_in_ms=3000))))
-        assert tables.batch_rows(lost, 1.0) == tables.batch_rows(lost, 60.0)
-        assert "● up" in row(tables.instance_rows(lost, 60.0), "api-1")
+    @given(values=st.lists(st.integers(0, 10**12), max_size=80), width=st.integers(0, 30))
+    def test_a_sparkline_is_as_wide_as_it_should_be_whatever_the_values(self, values: list[int], width: int) -> None:
+        assert len(spark(values, width)) == width
