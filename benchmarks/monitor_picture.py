@@ -1,7 +1,6 @@
 """Draws the README's picture of the monitor: `make picture`, from the recording that ships, at a fixed moment."""
 
 import asyncio
-import os
 import re
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def main(path: Path, at_s: float) -> None:
 async def _drawn(at_s: float) -> str:
     source = ReplaySource(Recording(DEMO), start_s=at_s)
     source.set_paused(paused=True)
-    app = MonitorApp(source, remember=Path(os.devnull))
+    app = MonitorApp(source, remember=False)
     async with app.run_test(size=_SIZE) as pilot:
         await pilot.pause(_PAINTED_AFTER_S)
         return app.export_screenshot(title="cryptopulse monitor")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -64,15 +63,15 @@ class MonitorApp(App[None], inherit_bindings=False):
         Binding("ctrl+p", "command_palette", show=False),
     ]
 
-    def __init__(self, source: Source, *, watching: Watching | None = None, remember: Path | None = None) -> None:
+    def __init__(self, source: Source, *, watching: Watching | None = None, remember: bool = True) -> None:
         super().__init__()
         self.animation_level = "none"
         self._source = source
         self._controls = source if isinstance(source, Controls) else None
         self.places = frozenset({"replay"} if self._controls else ())
         self._watching = watching or StateWatching()
-        self._path = remember or default_path()
-        self._chosen = load(self._path)
+        self._path = default_path() if remember else None
+        self._chosen = load(self._path) if self._path else Chosen()
         self._held: Picture | None = None  # what is shown while paused
         self._link: type[Said] | None = None
         self._heard_since_paint = True
@@ -177,7 +176,8 @@ class MonitorApp(App[None], inherit_bindings=False):
 
     def _remember(self, chosen: Chosen) -> None:
         self._chosen = chosen
-        save(self._path, chosen)
+        if self._path:
+            save(self._path, chosen)
 
     # What keys do
 

@@ -6,10 +6,8 @@ print(asyncio.run(as_text(picture, colours=False)), as_json(picture))
 
 import asyncio
 import io
-import os
 from collections.abc import Sequence
 from itertools import takewhile
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -37,7 +35,6 @@ COLUMNS, LINES = 100, 40
 _PATIENCE_S = 2.0
 _SETTLED_AFTER_S = 0.6  # every instance that is watched speaks twice in it
 _LOOK_EVERY_S = 0.05
-_NOTHING_CHOSEN = Path(os.devnull)  # scripts always see the same
 _PAINTED_AFTER_S = 0.4  # the app paints four times a second
 
 
@@ -126,13 +123,14 @@ def as_json(picture: Picture) -> str:
 
 async def as_text(picture: Picture, *, colours: bool, size: tuple[int, int] = (COLUMNS, LINES)) -> str:
     """The main screen, line by line."""
-    app = MonitorApp(picture.source, remember=_NOTHING_CHOSEN)
+    app = MonitorApp(picture.source, remember=False)  # scripts always see the same
     async with app.run_test(size=size) as pilot:
         await pilot.pause(_PAINTED_AFTER_S)
-        return _screen_of(app, colours=colours)
+        return screen_of(app, colours=colours)
 
 
-def _screen_of(app: MonitorApp, *, colours: bool) -> str:
+def screen_of(app: MonitorApp, *, colours: bool) -> str:
+    """What is on an app's screen, as text."""
     width, height = app.size
     paper = io.StringIO()
     console = Console(file=paper, width=width, height=height, force_terminal=colours, no_color=not colours)

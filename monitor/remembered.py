@@ -40,7 +40,9 @@ def load(path: Path) -> Chosen:
 
 
 def save(path: Path, chosen: Chosen) -> None:
-    """Keep it, whole or not at all."""
+    """Keep it, whole or not at all; in place of a file, but never of a device or a pipe."""
+    if path.exists() and not path.is_file():
+        return
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,5 +1,6 @@
 """What was chosen is there in the next run; a file that is broken harms nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,13 @@ def test_tab_and_order_are_there_in_the_next_run() -> None:
 
     watch(first)
     watch(second)
+
+
+def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    save(pipe, Chosen(tab="coins"))
+    assert pipe.is_fifo()
 
 
 def test_the_order_of_a_page_is_remembered_too() -> None:
