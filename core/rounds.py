@@ -174,6 +174,7 @@ class Rounds:
                 self._keeper.note(standing)
         if claims := [standing for standing in grant.standings if isinstance(standing, Claimed)]:
             self._keeper.flush(claims, asked_at)
+            self._pace.note(self._pace.calls + 1, grant.now_ms)
         if isinstance(grant.call_in_ms, str):
             self.wake()
             return False

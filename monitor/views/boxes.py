@@ -53,7 +53,8 @@ def budget(state: State, now_s: float) -> BudgetBox:
     return BudgetBox(
         minute_calls=sum(one.budget.minute_calls for who, one in told if now_s - who.snapshot_s < _MINUTE_S),
         per_minute=newest.per_minute,
-        month_calls=newest.month_calls,
+        # Each instance knows the count as of its own last call, so the highest is the truest.
+        month_calls=max((one.budget.month_calls for _, one in told), default=0),
         per_month=per_month,
         month_projected=projected,
         pace_s=month_s / projected if month_s and projected > 0 else None,
