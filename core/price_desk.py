@@ -4,8 +4,8 @@ async with desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admit
     quote = await admitted.waiters[0].quote("usd")
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 import trio
@@ -14,12 +14,13 @@ from core.admissions import Absent, Admission, Admissions, AtHand, Joined, Refus
 from core.batches import Wanted, unknown_coin
 from core.callers import Callers
 from core.coordinator import Coordinator
-from core.errors import NotAtHand, RedisUnavailable, ShuttingDown, TooBusy, over_budget
+from core.errors import CryptoPulseError, NotAtHand, RedisUnavailable, ShuttingDown, TooBusy, over_budget
 from core.events import Draining, unix_ms
 from core.freshness import FETCH, Freshness
 from core.limits import Charge, OverLimit
 from core.settings import Settings
 from core.tally import Tally
+from core.waiters import AtHand as Prices
 from core.waiters import Waiter
 from core.watch import Broadcast
 from core.windows import Windows
@@ -81,42 +82,48 @@ class PriceDesk:
         if self._inside + len(wanted) > self._settings.max_waiting:
             raise TooBusy
         self._inside += len(wanted)
+        waiters: list[Waiter] = []
         try:
             deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
             admissions = await self._admissions(caller, wanted, freshness)
-            with ExitStack() as stack:
-                waiters = [
-                    stack.enter_context(self._waiting(coin, admission, deadline, freshness))
-                    for coin, admission in zip(wanted, admissions.of_coins, strict=True)
-                ]
-                yield Admitted(admissions.charge, waiters)
+            for coin, admission in zip(wanted, admissions.of_coins, strict=True):
+                waiters.append(self._let_in(coin, admission, deadline, freshness))
+            yield Admitted(admissions.charge, waiters)
         finally:
+            for waiter in waiters:
+                self._let_go(waiter)
             self._inside -= len(wanted)
             self._tell_if_empty()
 
-    @contextmanager
-    def _waiting(self, coin: Wanted, admission: Admission, deadline: float, freshness: Freshness) -> Iterator[Waiter]:
-        waiter = Waiter(coin.coin_id, deadline)
-        try:
-            match admission:
-                case Joined(batch_id=batch_id, at_hand=at_hand):
-                    waiter = Waiter(coin.coin_id, deadline, batch_id, at_hand, freshness.stale_if_error_s)
-                    with self._windows.joined(waiter, coin.coin_id, admission):
-                        yield waiter
-                    return
-                case AtHand(prices):
-                    waiter.settle(prices)
-                case Unknown():
-                    waiter.settle(unknown_coin(coin.coin_id).as_error())
-                case Absent():
-                    waiter.settle(
-                        NotAtHand("No price is at hand that is fresh enough. Allow a fetch, or an older one.")
-                    )
-                case Refused(call_in_ms):
-                    waiter.settle(over_budget(call_in_ms / 1000, self._settings.patience_s))
-            yield waiter
-        finally:
-            self._count(waiter)
+    def _let_in(self, coin: Wanted, admission: Admission, deadline: float, freshness: Freshness) -> Waiter:
+        if isinstance(admission, Joined):
+            stale_if_error_s = freshness.stale_if_error_s
+            waiter = Waiter(coin.coin_id, deadline, admission.batch_id, admission.at_hand, stale_if_error_s)
+            self._windows.join(waiter, coin.coin_id, admission)
+        else:
+            waiter = Waiter(coin.coin_id, deadline)
+            waiter.settle(self._settled(coin, admission))
+        return waiter
+
+    def _settled(self, coin: Wanted, admission: AtHand | Unknown | Absent | Refused) -> Prices | CryptoPulseError:
+        match admission:
+            case AtHand(prices):
+                return prices
+            case Unknown():
+                return unknown_coin(coin.coin_id).as_error()
+            case Absent():
+                return NotAtHand("No price is at hand that is fresh enough. Allow a fetch, or an older one.")
+            case Refused(call_in_ms):
+                return over_budget(call_in_ms / 1000, self._settings.patience_s)
+
+    def _let_go(self, waiter: Waiter) -> None:
+        if waiter.batch_id is not None:
+            self._windows.leave(waiter, waiter.batch_id)
+        now = trio.current_time()
+        if waiter.is_answered:
+            self._tally.answered(now, waiter.waited_s)
+        else:
+            self._tally.failed(now)
 
     def drain(self) -> None:
         """Flush every window now, and refuse new requests."""
@@ -139,12 +146,6 @@ class PriceDesk:
             calls=totals.calls,
             waiting=sum(len(window.waiters) for window in self._windows),
         )
-
-    def _count(self, waiter: Waiter) -> None:
-        if waiter.is_answered:
-            self._tally.answered(trio.current_time(), waiter.waited_s)
-        else:
-            self._tally.failed(trio.current_time())
 
     def _tell_if_empty(self) -> None:
         if self.is_draining and not self._inside:

@@ -45,6 +45,10 @@ class Waiter:
         self._outcome: Result | AtHand | CryptoPulseError | None = None
         self._settled = trio.Event()
 
+    def __lt__(self, other: "Waiter") -> bool:
+        """Whether its deadline is earlier."""
+        return self.deadline < other.deadline
+
     def settle(self, outcome: Result | AtHand | CryptoPulseError) -> None:
         """Hand over what the batch came to; only the first outcome counts."""
         if self._outcome is None:
@@ -68,10 +72,9 @@ class Waiter:
     async def quote(self, vs_currency: str) -> Quote:
         """Wait for the batch and return this request's quote in a currency that it asked for; any number of times.
 
-        Raises what the request is to be told: ResultTimeout at its deadline, or why there is no price.
+        Raises what the request is to be told: why there is no price, or none by the deadline, which its window keeps.
         """
-        with trio.move_on_at(self.deadline):
-            await self._settled.wait()
+        await self._settled.wait()
         try:
             return self._quote(vs_currency)
         except _TROUBLE:
@@ -85,10 +88,10 @@ class Waiter:
                 return self._quote_from(result, vs_currency)
             case dict() as at_hand:
                 return self._quote_at_hand(vs_currency, at_hand)
+            case CryptoPulseError() as error:
+                raise error.with_traceback(None)  # others may have raised it, and it would hold on to their frames
             case None:
-                raise ResultTimeout("No price arrived in time. Try again.")
-            case error:
-                raise error
+                raise AssertionError("a waiter is asked before it is settled")
 
     def _quote_from(self, result: Result, vs_currency: str) -> Quote:
         return Quote(

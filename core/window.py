@@ -4,16 +4,17 @@
         ▲                              │
         └── until another's lease ends ┘   (its result usually comes first, over the feed)
 
-Requests only wait; this task acts for them, so a client that leaves harms nobody. It ends when the batch is settled or
-its last waiter has left.
+Requests only wait; this task acts for them, so a client that leaves harms nobody, and sees to it that each is told when
+its time is over. It ends when the batch is settled or its last waiter has left.
 """
 
 from collections.abc import Callable
+from heapq import heappop, heappush
 
 import trio
 
 from core.batches import Result
-from core.errors import CryptoPulseError
+from core.errors import CryptoPulseError, ResultTimeout
 from core.flush_policy import View, next_step
 from core.waiters import Waiter
 
@@ -24,6 +25,7 @@ class Window:
     def __init__(self, view: View, threshold: int) -> None:
         self.view = view
         self.waiters: set[Waiter] = set()
+        self._deadlines: list[Waiter] = []  # a heap; some may have left
         self._threshold = threshold
         self._stirred = trio.Event()
         self._waiting = trio.CancelScope()
@@ -35,6 +37,9 @@ class Window:
     def join(self, waiter: Waiter, size: int) -> None:
         """Take in one more waiter; `size` counts the batch over all instances."""
         self.waiters.add(waiter)
+        heappush(self._deadlines, waiter)
+        if self._deadlines[0] is waiter:
+            self._stir()
         self.grow(size)
 
     def leave(self, waiter: Waiter) -> None:
@@ -105,9 +110,18 @@ class Window:
                 if isinstance(step, str):
                     tell_ripe()
                     step = float("inf")  # whatever comes of it stirs this window
-                with trio.move_on_at(step):
+                with trio.move_on_at(min(step, self._deadlines[0].deadline)):
                     await self._stirred.wait()
                 self._stirred = trio.Event()
+                self._time_out()
+
+    def _time_out(self) -> None:
+        """Answer those whose deadline has come."""
+        now = trio.current_time()
+        while self._deadlines and self._deadlines[0].deadline <= now:
+            waiter = heappop(self._deadlines)
+            waiter.settle(ResultTimeout("No price arrived in time. Try again."))
+            self.waiters.discard(waiter)
 
     def _stir(self) -> None:
         self._stirred.set()

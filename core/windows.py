@@ -2,7 +2,7 @@
 
     windows = Windows(settings, link, coordinator, flusher, ledger, tally)
     await nursery.start(windows.run)
-    with windows.joined(waiter, coin_id, joined): ...
+    windows.join(waiter, coin_id, joined)
 
 What is heard of batches goes to their windows here, from the feed, from Redis when it is back, and from this
 instance's own flushes; and windows are settled here alone.
@@ -10,7 +10,6 @@ instance's own flushes; and windows are settled here alone.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import copy_context
 
 import structlog
@@ -41,7 +40,7 @@ _LAST_FLUSHES_S = 1.0
 # Of a batch: what it came to, or how many requests it holds.
 Heard = Result | int
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Windows:
@@ -96,9 +95,8 @@ class Windows:
         with trio.move_on_at(min(self._finish_by, trio.current_time() + one_call_s)):
             await self._finished.wait()
 
-    @contextmanager
-    def joined(self, waiter: Waiter, coin_id: str, joined: Joined) -> Iterator[None]:
-        """A block in which a waiter waits for its batch; its end gives the wait up."""
+    def join(self, waiter: Waiter, coin_id: str, joined: Joined) -> None:
+        """Let a waiter wait for its batch, until that is settled, or its deadline, or it leaves."""
         if joined.size == 1:
             self._tally.opened()
         window = self._of_batch.get(joined.batch_id) or self._open(coin_id, joined)
@@ -110,9 +108,10 @@ class Windows:
                 window.grow(size)
         if waiter.deadline < self._rounds.next_call_at:
             self._rounds.look()  # Redis knew of an earlier call when it let the request in; or of none yet
-        try:
-            yield
-        finally:
+
+    def leave(self, waiter: Waiter, batch_id: str) -> None:
+        """Give a wait up, if it still goes on."""
+        if window := self._of_batch.get(batch_id):
             window.leave(waiter)
             if not window.waiters:
                 self._forget(window)

@@ -1,5 +1,7 @@
 """What windows make of what they hear, where the order in which it comes matters."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
@@ -28,8 +30,8 @@ def windows(instance: Instance) -> Windows:
     return instance.windows
 
 
-def waiter_until(deadline: float) -> Waiter:
-    return Waiter("bitcoin", deadline, BATCH)
+def waiter_for(patience_s: float) -> Waiter:
+    return Waiter("bitcoin", trio.current_time() + patience_s, BATCH)
 
 
 def admitted(*, at_ms: int = START_MS, size: int = 1) -> Joined:
@@ -48,6 +50,13 @@ def fetched(*, at_ms: int) -> Result:
     )
 
 
+@contextmanager
+def joined(windows: Windows, waiter: Waiter, admission: Joined) -> Iterator[None]:
+    windows.join(waiter, "bitcoin", admission)
+    yield
+    windows.leave(waiter, BATCH)
+
+
 async def break_redis(instance: Instance) -> None:
     instance.link.cut()
     await wait_all_tasks_blocked()
@@ -56,10 +65,10 @@ async def break_redis(instance: Instance) -> None:
 
 
 async def test_whoever_joins_a_batch_just_after_all_in_it_were_refused_is_answered(windows: Windows) -> None:
-    early, later = waiter_until(1), waiter_until(8)
-    with windows.joined(early, "bitcoin", admitted()):
-        windows.refuse(2)
-        with windows.joined(later, "bitcoin", admitted(size=2)):
+    early, later = waiter_for(1), waiter_for(8)
+    with joined(windows, early, admitted()):
+        windows.refuse(trio.current_time() + 2)
+        with joined(windows, later, admitted(size=2)):
             await wait_all_tasks_blocked()
             assert not early.is_answered
             assert len(list(windows)) == 1
@@ -74,8 +83,8 @@ async def test_a_result_that_overtook_the_admission_answers_it_unless_it_is_olde
 ) -> None:
     """Of a Redis that was set back, an answered batch is open again."""
     windows.hear_results([fetched(at_ms=START_MS + fetched_after_ms)])
-    waiter = waiter_until(8)
-    with windows.joined(waiter, "bitcoin", admitted(at_ms=START_MS)):
+    waiter = waiter_for(8)
+    with joined(windows, waiter, admitted(at_ms=START_MS)):
         await wait_all_tasks_blocked()
         assert waiter.is_answered == answered
 
@@ -83,13 +92,13 @@ async def test_a_result_that_overtook_the_admission_answers_it_unless_it_is_olde
 async def test_what_was_heard_of_a_batch_is_void_once_redis_was_away(instance: Instance, windows: Windows) -> None:
     windows.hear_results([fetched(at_ms=START_MS)])
     await break_redis(instance)
-    waiter = waiter_until(8)
-    with windows.joined(waiter, "bitcoin", admitted(at_ms=START_MS)):
+    waiter = waiter_for(8)
+    with joined(windows, waiter, admitted(at_ms=START_MS)):
         assert not waiter.is_answered
 
 
 async def test_that_a_batch_was_full_is_void_once_redis_was_away(instance: Instance, windows: Windows) -> None:
     windows.hear_full(BATCH, 3)
     await break_redis(instance)
-    with windows.joined(waiter_until(8), "bitcoin", admitted()):
+    with joined(windows, waiter_for(8), admitted()):
         assert [view.size for view in windows.views()] == [1]
