@@ -35,7 +35,7 @@ _KEEP_ON_FAILURE_S = 86_400
 # Whoever waited for a call that failed gets its failure, and so does who asks soon after: each is not worth a call.
 _FAILED_FOR_S = 5
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class _Kept(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ _COMPLETION_PATIENCE_S = 2.0
 
 _NOTHING = Fetched({}, 0)
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Flusher:

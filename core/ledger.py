@@ -25,7 +25,7 @@ from core.tally import Tally
 _CORRECT_EVERY_S = 600
 
 _T = TypeVar("_T")
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Ledger:

@@ -43,7 +43,7 @@ _MOST_CALLS = 2**63 - 1  # what Postgres can hold
 _FORGET = files("core.lua").joinpath("forget.lua").read_text()
 
 _T = TypeVar("_T")
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Entry(msgspec.Struct, frozen=True):

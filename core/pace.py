@@ -4,7 +4,7 @@ import structlog
 
 from core.month import projected
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class MonthPace:

@@ -26,7 +26,7 @@ _WRONG_REDIS = ("READONLY", "MASTERDOWN", "LOADING")
 _QUIET_S = 0.5
 _SECOND_LOOK_S = 0.1
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class RedisRefused(RedisUnavailable):

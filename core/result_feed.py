@@ -22,7 +22,7 @@ from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, k
 
 _QUIET_S = 0.5
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Full(msgspec.Struct, frozen=True, tag="full"):

@@ -29,7 +29,7 @@ _ASK_AGAIN_S = 1.0
 # Of the batches that others have open, some cannot go along: their coin's last call is under way.
 _SPARE = 2
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Ledger(Protocol):

@@ -7,7 +7,7 @@ import structlog
 
 from core.batches import Result, Trigger
 
-_log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 encode_result = msgspec.json.Encoder(decimal_format="string").encode
 decode_result = msgspec.json.Decoder(Result).decode
