@@ -1,7 +1,7 @@
 """Around the whole app: an id and a line in the log for every request, and an answer whatever happens."""
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -10,13 +10,9 @@ import structlog
 import trio
 from werkzeug.exceptions import NotFound
 
-from server.errors import most_telling, render
+from server.asgi import App, Message, Receive, Send, send_answer
+from server.errors import error_answer, most_telling
 from server.notes import Notes, Scope, notes_of
-
-Message = MutableMapping[str, Any]  # of ASGI
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Any, Any, Any], Awaitable[None]]
 
 _CLIENT_LEFT = 499  # as nginx writes it
 _SERVER_ERROR = 500
@@ -40,7 +36,7 @@ class AccessLog:
         scope["path"] = decoded_path(scope)
         request_id = _request_id(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        exchange = _Exchange(scope["type"], receive, send, request_id)
+        exchange = _Exchange(receive, send, request_id)
         started = trio.current_time()
         try:
             await self._answer(scope, exchange)
@@ -49,7 +45,7 @@ class AccessLog:
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
         if scope["type"] == "websocket":
-            await exchange.send_error(NotFound(), scope["path"])
+            await exchange.send_error(NotFound(), scope)
             return
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -57,8 +53,7 @@ class AccessLog:
             error = most_telling(group)
             if exchange.status is not None or isinstance(error, BaseExceptionGroup):
                 raise
-            notes_of(scope).error = error
-            await exchange.send_error(error, scope["path"])
+            await exchange.send_error(error, scope)
 
     def _write(self, scope: Scope, status: int | None, duration_ms: float) -> None:
         notes = notes_of(scope)
@@ -82,9 +77,7 @@ class AccessLog:
 class _Exchange:
     """One request's two ends, watched."""
 
-    def __init__(self, kind: str, receive: Receive, send: Send, request_id: str) -> None:
-        # How ASGI calls an HTTP answer to somebody who wanted a WebSocket.
-        self._prefix = "websocket." if kind == "websocket" else ""
+    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
         self._receive = receive
         self._send = send
         self._request_id = request_id.encode()
@@ -109,14 +102,9 @@ class _Exchange:
             message["headers"] = [*message["headers"], (b"x-request-id", self._request_id)]
         await self._send(message)
 
-    async def send_error(self, error: Exception, path: str) -> None:
+    async def send_error(self, error: Exception, scope: Scope) -> None:
         """Answer what the app itself could not."""
-        rendered = render(error, path)
-        headers = rendered.headers | {"Content-Length": str(len(rendered.body))}
-        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        start = {"type": f"{self._prefix}http.response.start", "status": rendered.status, "headers": encoded}
-        await self.send(start)
-        await self.send({"type": f"{self._prefix}http.response.body", "body": rendered.body, "more_body": False})
+        await send_answer(self.send, scope, error_answer(error, scope))
 
 
 def decoded_path(scope: Scope) -> str:

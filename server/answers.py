@@ -1,6 +1,7 @@
 """The bodies and headers of answers, as the contract spells them."""
 
 from decimal import Decimal
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated
 
@@ -90,19 +91,38 @@ def error_body(status: int, message: str) -> ErrorBody:
     return ErrorBody(status, message, _PHRASES.get(status) or HTTPStatus(status).phrase)
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What a client is sent, by whomever: a status, headers, and JSON."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
 def answer(body: object, headers: dict[str, str] | None = None) -> Response:
     """A 200 that carries `body` as JSON."""
-    return json_response(encode(body), headers)
+    return response(ok(encode(body), headers or {}))
 
 
-def json_response(text: bytes, headers: dict[str, str] | None = None) -> Response:
+def ok(text: bytes, headers: dict[str, str]) -> Answer:
     """A 200 that carries JSON which is written already."""
-    return Response(text, content_type="application/json", headers=headers)
+    return Answer(200, {"Content-Type": "application/json"} | headers, text)
+
+
+def response(answer: Answer) -> Response:
+    """An answer that Quart sends."""
+    return Response(answer.body, answer.status, answer.headers)
 
 
 def price_body(price: Price) -> PriceBody:
     """A price as the contract spells it."""
     return PriceBody(price.coin_id, price.vs_currency, price.price, iso_ms(price.fetched_at))
+
+
+@lru_cache(maxsize=2048)
+def price_text(price: Price) -> bytes:
+    """A price as it is sent; written once for all who waited for it."""
+    return encode(price_body(price))
 
 
 def batch_headers(quote: Quote) -> dict[str, str]:

@@ -11,10 +11,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from server.access_log import AccessLog
-from server.charges import tell_charge
+from server.answers import response as json_response
+from server.asked import current
+from server.charges import charge_headers
 from server.connection import Connection
-from server.errors import error_response, most_telling
+from server.errors import error_answer, most_telling
 from server.openapi import open_api
+from server.price import ShortWay
 from server.routes import auth, compat, docs, health, history, prices
 from server.services import EXTENSION, Services
 
@@ -35,14 +38,14 @@ class App(QuartTrio):
         told = most_telling(error)
         if isinstance(told, BaseExceptionGroup):
             raise told
-        return error_response(told)
+        return json_response(error_answer(told, current().scope))
 
     async def process_response(
         self, response: Response | WerkzeugResponse, request_context: RequestContext | None = None
     ) -> Response | WerkzeugResponse:
         """Add to an answer, whatever it is, what is left of the caller's limit."""
         response = await super().process_response(response, request_context)
-        tell_charge(response.headers)
+        response.headers.update(charge_headers(current().notes.charge))
         return response
 
 
@@ -59,5 +62,5 @@ def create_app(services: Services) -> QuartTrio:
     open_api(version("cryptopulse")).init_app(app)
     cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order
     # Quart's own way to put something around an app is to assign to this method.
-    app.asgi_app = AccessLog(app.asgi_app)  # type: ignore[method-assign,assignment]
+    app.asgi_app = AccessLog(ShortWay(app.asgi_app, services))  # type: ignore[method-assign,assignment]
     return app

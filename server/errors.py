@@ -4,16 +4,14 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import msgspec
-from quart import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from core.errors import CryptoPulseError, Unauthorized
 from core.limits import OverLimit
-from server.answers import encode, error_body
+from server.answers import Answer, encode, error_body
 from server.auth import InvalidToken
-from server.charges import note_charge
 from server.compat.errors import coingecko_error, is_drop_in, with_short_wait
-from server.notes import notes_of
+from server.notes import Scope, notes_of
 
 # For what Quart and Werkzeug refuse by themselves.
 _MESSAGES = {
@@ -36,14 +34,6 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-class Rendered(msgspec.Struct, frozen=True):
-    """An error as it is sent."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
 def answer_to(error: BaseException) -> ErrorAnswer:
     """Say what a client is told of an error; of one that nobody foresaw, only that it happened."""
     if isinstance(error, CryptoPulseError):
@@ -53,22 +43,22 @@ def answer_to(error: BaseException) -> ErrorAnswer:
     return ErrorAnswer(500, _MESSAGES[500], {})
 
 
-def render(error: BaseException, path: str) -> Rendered:
+def render(error: BaseException, path: str) -> Answer:
     """Spell an error for whoever asked for `path`: CoinGecko's clients read only CoinGecko's forms."""
     told = answer_to(error)
     drop_in = is_drop_in(path)
     spelled = coingecko_error if drop_in else error_body
     headers = with_short_wait(told.headers) if drop_in else told.headers
-    return Rendered(told.status, _OF_EVERY_ERROR | headers, encode(spelled(told.status, told.message)))
+    return Answer(told.status, _OF_EVERY_ERROR | headers, encode(spelled(told.status, told.message)))
 
 
-def error_response(error: Exception) -> Response:
-    """Answer the current request with an error, and leave word of it for the access log."""
-    notes_of(request.scope).error = error
+def error_answer(error: BaseException, scope: Scope) -> Answer:
+    """Answer a request with an error, and leave word of it for the access log."""
+    notes = notes_of(scope)
+    notes.error = error
     if isinstance(error, OverLimit):
-        note_charge(error.charge)
-    rendered = render(error, request.scope["path"])
-    return Response(rendered.body, rendered.status, rendered.headers)
+        notes.charge = error.charge
+    return render(error, scope["path"])
 
 
 def retry_after_s(error: CryptoPulseError) -> int | None:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from core.errors import BadCoin, BadCurrency, BadInput
 from core.prices import CURRENCIES, SUPPORTED_CURRENCIES, parse_coin_id, parse_currency
+from server.asked import Asked
 
 MOST_COINS = 250  # of one request, so that one caller does not fill a call
 COIN_ID_SCHEMA = {"type": "string", "pattern": "^[a-z0-9-]+$", "minLength": 1, "maxLength": 128}
@@ -121,9 +122,9 @@ class PriceQuery(Input):
     vs_currency: Currency = Field("usd", alias="vsCurrency", description="a currency such as 'usd' or 'eur'.")
 
 
-def read_query(model: type[ModelT]) -> ModelT:
-    """The current request's query as `model`, or raise BadInput."""
-    given = request.args.to_dict(flat=False)
+def read_query(model: type[ModelT], asked: Asked) -> ModelT:
+    """A request's query as `model`, or raise BadInput."""
+    given = asked.query()
     repeated = next((name for name, values in given.items() if len(values) > 1), None)
     if repeated is not None:
         raise BadInput(f"{repeated[:_SHOWN_LENGTH]}: give it once.")

@@ -13,6 +13,7 @@ import trio_asyncio
 from core.service import open_core
 from core.settings import Settings, SettingsError, load_settings
 from server.app import create_app
+from server.auth import Tokens
 from server.errors import leaves
 from server.listener import CannotListen, bound_socket, serving
 from server.logs import configure_logs
@@ -53,7 +54,14 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 core.desk.drain()
 
             services = Services(
-                settings, core.desk, core.callers, core.coordinator, core.history, core.coin_list, draining
+                settings,
+                Tokens(settings.jwt_secret.get_secret_value()),
+                core.desk,
+                core.callers,
+                core.coordinator,
+                core.history,
+                core.coin_list,
+                draining,
             )
             app = create_app(services)
             async with (

@@ -1,8 +1,10 @@
-"""What becomes known of a request while it is answered, for its line in the log."""
+"""What becomes known of a request while it is answered, for its line in the log and for its answer."""
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, cast
+
+from core.limits import Charge
 
 Scope = MutableMapping[str, Any]  # of ASGI
 
@@ -16,8 +18,12 @@ class Notes:
     caller: str | None = None
     batch_id: str | None = None
     error: BaseException | None = None
+    charge: Charge | None = None
 
 
-def notes_of(scope: object) -> Notes:
+def notes_of(scope: Scope) -> Notes:
     """The notes on the request that `scope` describes."""
-    return cast("Notes", cast("Scope", scope).setdefault(_KEY, Notes()))
+    notes = scope.get(_KEY)
+    if notes is None:
+        notes = scope[_KEY] = Notes()
+    return cast("Notes", notes)

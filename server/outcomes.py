@@ -1,12 +1,11 @@
-"""Coins asked for by the current request, and what became of each.
+"""Coins asked for by a request, and what became of each.
 
-for outcome in await ask([Wanted("bitcoin", ("usd", "eur"))], user, freshness): ...
+for outcome in await ask(asked, [Wanted("bitcoin", ("usd", "eur"))], user, freshness): ...
 """
 
 from collections.abc import Sequence
 
 import msgspec
-from quart import request
 
 from core.batches import Quote, Wanted
 from core.coordinator import COINS_A_UNIT
@@ -14,10 +13,9 @@ from core.errors import BadInput, CryptoPulseError
 from core.freshness import Freshness
 from core.price_desk import Admitted
 from core.waiters import Waiter
+from server.asked import Asked
 from server.auth import User
-from server.charges import note_charge
-from server.notes import notes_of
-from server.services import services
+from server.notes import Notes
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -34,21 +32,21 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.quotes[0]
 
 
-async def ask(wanted: Sequence[Wanted], user: User, freshness: Freshness) -> list[Outcome]:
+async def ask(asked: Asked, wanted: Sequence[Wanted], user: User, freshness: Freshness) -> list[Outcome]:
     """Wait for what becomes of each coin; whoever leaves, leaves the batches as they are.
 
     Raises BadInput if the user's limit could never pay for so many, and what admits none of them: OverLimit, TooBusy,
     OutboxFull, RedisUnavailable, ShuttingDown.
     """
-    _check_payable(len(wanted))
-    async with services().desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
-        _note(admitted)
+    _check_payable(len(wanted), asked.services.settings.throttle_global_limit)
+    async with asked.services.desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
+        _note(admitted, asked.notes)
         # One after the other, since each has the same deadline.
         return [await _outcome(coin, waiter) for coin, waiter in zip(wanted, admitted.waiters, strict=True)]
 
 
-def _check_payable(coins: int) -> None:
-    cost, limit = -(-coins // COINS_A_UNIT), services().settings.throttle_global_limit
+def _check_payable(coins: int, limit: int) -> None:
+    cost = -(-coins // COINS_A_UNIT)
     if cost > limit:
         raise BadInput(
             f"{coins} coins count as {cost} requests, and your limit is {limit}. "
@@ -56,11 +54,11 @@ def _check_payable(coins: int) -> None:
         )
 
 
-def _note(admitted: Admitted) -> None:
-    note_charge(admitted.charge)
+def _note(admitted: Admitted, notes: Notes) -> None:
+    notes.charge = admitted.charge
     batches = {waiter.batch_id for waiter in admitted.waiters}
     if len(batches) == 1:
-        notes_of(request.scope).batch_id = batches.pop()
+        notes.batch_id = batches.pop()
 
 
 async def _outcome(coin: Wanted, waiter: Waiter) -> Outcome:

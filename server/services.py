@@ -12,6 +12,7 @@ from core.coordinator import Coordinator
 from core.history import History
 from core.price_desk import PriceDesk
 from core.settings import Settings
+from server.auth import Tokens
 
 EXTENSION = "cryptopulse"
 
@@ -21,6 +22,7 @@ class Services:
     """The core, as the HTTP side sees it."""
 
     settings: Settings
+    tokens: Tokens
     desk: PriceDesk
     callers: Callers
     coordinator: Coordinator

@@ -1,6 +1,6 @@
 """CoinGecko's query language, as far as prices alone can answer it.
 
-query = read_query(PriceQuery)      # of the current request, or raise BadInput, MissingParameter
+query = read_query(PriceQuery, asked)       # or raise BadInput, MissingParameter
 
 Unknown parameters do not count, and of a repeated one the last does. What would change an answer that cannot be changed
 is refused: an answer without a field that was asked for would be taken for "not known".
@@ -11,10 +11,10 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-from quart import request
 
 from core.errors import BadInput
 from core.prices import CURRENCIES, SUPPORTED_CURRENCIES
+from server.asked import Asked
 from server.compat.errors import MissingParameter
 from server.inputs import COIN_ID_SCHEMA, comma_list
 
@@ -99,9 +99,9 @@ class CoinsQuery(Query):
         return given
 
 
-def read_query(model: type[QueryT]) -> QueryT:
-    """The current request's query as `model`, or raise BadInput or MissingParameter."""
-    return model.model_validate({name: values[-1] for name, values in request.args.lists()})
+def read_query(model: type[QueryT], asked: Asked) -> QueryT:
+    """A request's query as `model`, or raise BadInput or MissingParameter."""
+    return model.model_validate({name: values[-1] for name, values in asked.query().items()})
 
 
 def _without_ids(given: Mapping[str, str]) -> BadInput:

@@ -4,19 +4,18 @@ import hashlib
 import hmac
 
 from pydantic import Field
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 from quart_schema import document_request, tag
 
 from core.errors import Unauthorized
 from core.settings import Settings
 from server.answers import TokenBody, answer
+from server.asked import Asked, current
 from server.auth import issue_token
 from server.callers import caller_address
 from server.charges import charge
 from server.inputs import Input, read_body, read_query
-from server.notes import notes_of
 from server.openapi import LIMIT_HEADERS, UNCHARGED, documented
-from server.services import services
 
 blueprint = Blueprint("auth", __name__)
 
@@ -34,21 +33,21 @@ class Login(Input):
 @tag(["auth"])
 async def login() -> Response:
     """Exchange a user name and a password for an access token."""
-    read_query(Input)
+    asked = current()
+    read_query(Input, asked)
     credentials = await read_body(Login)
-    settings = services().settings
-    caller = f"login:{_client_address(settings)}"
-    notes_of(request.scope).caller = caller
-    await charge(caller, settings.throttle_login_limit)
+    settings = asked.services.settings
+    asked.notes.caller = caller = f"login:{_client_address(asked)}"
+    await charge(asked, caller, settings.throttle_login_limit)
     if not _is_right(credentials, settings):
         raise Unauthorized("Wrong user name or password.")
     return _token_for(credentials.username, settings)
 
 
-def _client_address(settings: Settings) -> str:
-    client = request.scope.get("client")
-    forwarded_for = request.headers.getlist("X-Forwarded-For")
-    return caller_address(client[0] if client else None, forwarded_for, settings.trusted_proxies)
+def _client_address(asked: Asked) -> str:
+    client = asked.scope.get("client")
+    trusted = asked.services.settings.trusted_proxies
+    return caller_address(client[0] if client else None, asked.header("x-forwarded-for"), trusted)
 
 
 def _is_right(given: Login, settings: Settings) -> bool:

@@ -12,7 +12,8 @@ from core.batches import Wanted
 from core.errors import CryptoPulseError, NotFound, UnknownCoin
 from core.freshness import FETCH, Freshness
 from core.prices import CURRENCIES, is_coin_id
-from server.answers import answer, json_response
+from server.answers import answer, ok, response
+from server.asked import Asked, current
 from server.auth import User
 from server.compat.errors import ROOT, error_form
 from server.compat.keys import key_holder
@@ -20,7 +21,6 @@ from server.compat.queries import CoinsQuery, PriceQuery, read_query
 from server.errors import retry_after_s
 from server.openapi import API_KEY, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, RouteT, documented
 from server.outcomes import Outcome, ask
-from server.services import services
 from server.users import charge_user
 
 blueprint = Blueprint("compat", __name__, url_prefix=ROOT)
@@ -66,18 +66,20 @@ def _drop_in(body: Any, *errors: int, headers: dict[str, str] = LIMIT_HEADERS) -
 @document_querystring(PriceQuery)
 async def simple_price() -> Response:
     """Prices of many coins in many currencies; counts as one request for each 50 ids or part of them."""
-    user = key_holder()
-    query = read_query(PriceQuery)
-    outcomes = await _outcomes(query, user)
+    asked = current()
+    user = key_holder(asked)
+    query = read_query(PriceQuery, asked)
+    outcomes = await _outcomes(asked, query, user)
     _raise_worst(outcomes)
-    return answer(_rows(outcomes, query), _age_of(outcomes))
+    return answer(_rows(outcomes, query), _age_of(outcomes, asked.services.settings.compat_max_age_s))
 
 
 @blueprint.get("/simple/supported_vs_currencies")
 @_drop_in(Currencies)
 async def supported_vs_currencies() -> Response:
     """The currencies, in CoinGecko's order."""
-    await charge_user(key_holder())
+    asked = current()
+    await charge_user(asked, key_holder(asked))
     return answer(CURRENCIES)
 
 
@@ -85,34 +87,35 @@ async def supported_vs_currencies() -> Response:
 @_drop_in(ListedCoins, 400, 502, 504)
 async def coins_list() -> Response:
     """The coins, in CoinGecko's order."""
-    user = key_holder()
-    read_query(CoinsQuery)
-    await charge_user(user)
-    return json_response(await services().coin_list.get())
+    asked = current()
+    user = key_holder(asked)
+    read_query(CoinsQuery, asked)
+    await charge_user(asked, user)
+    return response(ok(await asked.services.coin_list.get(), {}))
 
 
 @blueprint.get("/ping")
 @_drop_in(Ping)
 async def ping() -> Response:
     """Whether the key is good."""
-    await charge_user(key_holder())
+    asked = current()
+    await charge_user(asked, key_holder(asked))
     return answer(Ping("(V3) To the Moon!"))
 
 
-async def _outcomes(query: PriceQuery, user: User) -> list[Outcome]:
+async def _outcomes(asked: Asked, query: PriceQuery, user: User) -> list[Outcome]:
     """What became of the coins that may exist; of others nothing need be asked."""
     # Where no currency is supported, only a price in some other says which coins CoinGecko knows.
     currencies = query.vs_currencies or ("usd",)
     wanted = [Wanted(coin_id, currencies) for coin_id in query.ids if is_coin_id(coin_id)]
     if not wanted:
-        await charge_user(user)
+        await charge_user(asked, user)
         return []
-    return await ask(wanted, user, _freshness())
+    return await ask(asked, wanted, user, _freshness(asked.services.settings.compat_max_age_s))
 
 
-def _freshness() -> Freshness:
+def _freshness(max_age_s: int) -> Freshness:
     """How old a price may be: what the operator says, since these clients cannot."""
-    max_age_s = services().settings.compat_max_age_s
     return Freshness(max_age_s=max_age_s) if max_age_s else FETCH
 
 
@@ -142,6 +145,6 @@ def _is_unknown(outcome: Outcome) -> bool:
     return any(isinstance(error, UnknownCoin) for error in outcome.errors)
 
 
-def _age_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
+def _age_of(outcomes: Sequence[Outcome], max_age_s: int) -> dict[str, str]:
     age_s = max((quote.age_s for outcome in outcomes for quote in outcome.quotes), default=0)
-    return {"Age": str(age_s), "Cache-Control": f"private, max-age={services().settings.compat_max_age_s}"}
+    return {"Age": str(age_s), "Cache-Control": f"private, max-age={max_age_s}"}

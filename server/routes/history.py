@@ -9,9 +9,9 @@ from quart_schema import document_querystring, security_scheme, tag
 from core.history import HistoryPage
 from core.prices import iso_ms, parse_coin_id
 from server.answers import HistoryBody, HistoryItem, answer
+from server.asked import current
 from server.inputs import Moment, PriceQuery, WholeNumber, read_query
 from server.openapi import BEARER, LIMIT_HEADERS, documented
-from server.services import services
 from server.users import charge_user, sender
 
 blueprint = Blueprint("history", __name__)
@@ -51,10 +51,11 @@ class HistoryQuery(PriceQuery):
 @tag(["prices"])
 async def history(coinId: str) -> Response:  # noqa: N803 - the contract's spelling, which the document shows
     """The kept prices of a coin, newest first."""
-    user = sender()
-    coin_id, query = parse_coin_id(coinId), read_query(HistoryQuery)
-    await charge_user(user)
-    page = await services().history.page(
+    asked = current()
+    user = sender(asked)
+    coin_id, query = parse_coin_id(coinId), read_query(HistoryQuery, asked)
+    await charge_user(asked, user)
+    page = await asked.services.history.page(
         coin_id,
         query.vs_currency,
         since=query.since,

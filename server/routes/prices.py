@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 
 from pydantic import Field
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 from quart_schema import document_headers, document_querystring, security_scheme, tag
 
-from core.batches import Quote, Wanted
-from core.freshness import Freshness
-from core.prices import parse_coin_id
-from server.answers import CoinErrorBody, PriceBody, PricesBody, answer, batch_headers, price_body
+from core.batches import Wanted
+from server.answers import CoinErrorBody, PriceBody, PricesBody, answer, price_body, response
+from server.asked import current
 from server.cache_control import freshness_headers, requested_freshness
 from server.errors import retry_after_s
 from server.inputs import CoinIds, Currencies, Input, PriceQuery, read_query
 from server.openapi import BATCH_HEADERS, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, FreshnessHeader, documented
 from server.outcomes import Outcome, ask
-from server.services import services
+from server.price import price_answer
 from server.users import sender
 
 blueprint = Blueprint("prices", __name__)
@@ -40,11 +39,7 @@ class PricesQuery(Input):
 @tag(["prices"])
 async def price(coinId: str) -> Response:  # noqa: N803 - the contract's spelling, which the document shows
     """The price of a coin, fetched from CoinGecko after the request came, unless the request allows an older one."""
-    user = sender()
-    coin_id, query = parse_coin_id(coinId), read_query(PriceQuery)
-    (outcome,) = await ask([Wanted(coin_id, (query.vs_currency,))], user, _freshness())
-    quote = outcome.only_quote()
-    return answer(price_body(quote.price), batch_headers(quote) | _age_of([quote]))
+    return response(await price_answer(current(), coinId))
 
 
 @blueprint.get("/v1/prices")
@@ -55,16 +50,12 @@ async def price(coinId: str) -> Response:  # noqa: N803 - the contract's spellin
 @tag(["prices"])
 async def prices() -> Response:
     """The prices of several coins, by one request that counts as one for each 50 coins or part of them."""
-    user = sender()
-    query = read_query(PricesQuery)
+    asked = current()
+    user = sender(asked)
+    query = read_query(PricesQuery, asked)
     wanted = [Wanted(coin_id, query.vs_currencies) for coin_id in query.ids]
-    outcomes = await ask(wanted, user, _freshness())
-    return answer(_prices_body(outcomes), _headers_of(outcomes))
-
-
-def _freshness() -> Freshness:
-    """What the current request says of how old a price may be."""
-    return requested_freshness(request.headers.getlist("Cache-Control"))
+    outcomes = await ask(asked, wanted, user, requested_freshness(asked.header("cache-control")))
+    return answer(_prices_body(outcomes), _headers_of(outcomes, honoured=asked.services.settings.upstream_honour_cache))
 
 
 def _prices_body(outcomes: Sequence[Outcome]) -> PricesBody:
@@ -78,15 +69,11 @@ def _prices_body(outcomes: Sequence[Outcome]) -> PricesBody:
     )
 
 
-def _headers_of(outcomes: Sequence[Outcome]) -> dict[str, str]:
+def _headers_of(outcomes: Sequence[Outcome], *, honoured: bool) -> dict[str, str]:
     """How old the prices are, and if some are missing for now, when to ask again."""
-    headers = _age_of([quote for outcome in outcomes for quote in outcome.quotes])
+    headers = freshness_headers([quote for outcome in outcomes for quote in outcome.quotes], honoured=honoured)
     errors = [error for outcome in outcomes for error in outcome.errors]
     if errors:  # what is missing now must not stay missing in a cache
         headers["Cache-Control"] = "private, no-cache"
     waits = [wait_s for wait_s in map(retry_after_s, errors) if wait_s is not None]
     return headers | {"Retry-After": str(max(waits))} if waits else headers
-
-
-def _age_of(quotes: Sequence[Quote]) -> dict[str, str]:
-    return freshness_headers(quotes, honoured=services().settings.upstream_honour_cache)

@@ -18,6 +18,7 @@ from core.history import HistoryItem, HistoryPage
 from core.limits import Charge
 from core.prices import Price, from_unix_ms
 from core.settings import Settings
+from server.auth import Tokens
 from server.services import Services
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ class World:
     def services(self) -> Services:
         return Services(
             self.settings,
+            Tokens(self.settings.jwt_secret.get_secret_value()),
             cast("PriceDesk", self.desk),
             cast("Callers", self.callers),
             cast("Coordinator", self.coordinator),

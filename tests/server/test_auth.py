@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.auth import issue_token, verify_token
+from server.auth import InvalidToken, Tokens, issue_token
 from tests.server.fakes import SECRET, World
 
 PROTECTED = ["/v1/price/bitcoin", "/v1/price/bitcoin/history", "/v1/prices?ids=bitcoin"]
@@ -182,7 +182,7 @@ async def test_an_expired_token_is_told_apart(client: httpx.AsyncClient) -> None
     ],
 )
 def test_what_the_contract_does_not_look_at_does_no_harm(text: str, subject: str) -> None:
-    assert verify_token(SECRET, text).subject == subject
+    assert Tokens(SECRET).verify(text).subject == subject
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
@@ -193,10 +193,34 @@ async def test_the_scheme_may_be_in_any_case(client: httpx.AsyncClient, scheme: 
 
 def test_an_issued_token_is_verified() -> None:
     issued = issue_token(SECRET, subject="ada", username="Ada L.", expires_s=60)
-    assert verify_token(SECRET, issued).caller == "user:ada"
+    assert Tokens(SECRET).verify(issued).caller == "user:ada"
 
 
 def test_the_hand_made_tokens_of_these_tests_are_signed_right() -> None:
     text = f"{HEADER}.{PAYLOAD}"
     expected = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).digest()
     assert encoded(expected) == SIGNATURE
+
+
+def test_a_remembered_token_ends_when_it_expires() -> None:
+    tokens, expires = Tokens(SECRET), int(time.time()) + 1
+    short_lived = token(GOOD | {"exp": expires})
+    assert tokens.verify(short_lived) is tokens.verify(short_lived)
+    time.sleep(max(0.0, expires - time.time()))
+    with pytest.raises(InvalidToken, match="expired"):
+        tokens.verify(short_lived)
+
+
+def test_a_token_that_differs_in_one_letter_is_none_that_is_remembered() -> None:
+    tokens = Tokens(SECRET)
+    tokens.verify(token(GOOD))
+    with pytest.raises(InvalidToken):
+        tokens.verify(f"{token(GOOD)[:-2]}AA")
+
+
+def test_no_more_tokens_are_remembered_than_fit_and_the_others_are_good_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.auth.MOST_REMEMBERED", 2)
+    tokens = Tokens(SECRET)
+    for subject in ["ann", "bob", "cy", "ann", "é" * 256]:
+        assert tokens.verify(token(GOOD | {"sub": subject})).subject == subject
+    assert [user.subject for user, _ in tokens._good.values()] == ["cy", "ann"]

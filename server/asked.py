@@ -1,0 +1,46 @@
+"""One request, as handlers see it whoever serves it: what it says, what is known of it, and the services.
+
+asked = current()                               # in a route
+asked = Asked(services, scope)                  # in front of all routes
+asked.header("authorization"), asked.query()
+"""
+
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import parse_qsl
+
+from quart import request
+
+from server.notes import Notes, Scope, notes_of
+from server.services import Services, services
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request by its ASGI scope."""
+
+    services: Services
+    scope: Scope
+
+    @property
+    def notes(self) -> Notes:
+        """What became known of the request."""
+        return notes_of(self.scope)
+
+    def header(self, name: str) -> list[str]:
+        """The values of all headers of a name, which is given in lower case."""
+        wanted = name.encode()
+        return [value.decode("latin-1") for header, value in self.scope["headers"] if header == wanted]
+
+    def query(self) -> dict[str, list[str]]:
+        """The parameters of the query, each with its values in their order."""
+        parameters: dict[str, list[str]] = {}
+        if text := self.scope["query_string"]:
+            for name, value in parse_qsl(text.decode(errors="replace"), keep_blank_values=True):
+                parameters.setdefault(name, []).append(value)
+        return parameters
+
+
+def current() -> Asked:
+    """The request that the current route answers."""
+    return Asked(services(), cast("Scope", request.scope))
