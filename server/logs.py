@@ -5,6 +5,7 @@ import logging
 import sys
 from typing import Any
 
+import msgspec
 import structlog
 
 _SHARED: tuple[structlog.typing.Processor, ...] = (
@@ -13,8 +14,6 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
-# Beyond ASCII there are more ways to play with a terminal.
-_encode = json.JSONEncoder(ensure_ascii=True, default=repr).encode
 
 
 def configure_logs(level: str) -> None:
@@ -46,7 +45,9 @@ def _json() -> list[structlog.typing.Processor]:
 
 
 def _serialize(line: dict[str, Any], **_: Any) -> str:
-    return _encode(line)
+    text = msgspec.json.encode(line, enc_hook=repr)
+    # Beyond ASCII there are more ways to play with a terminal.
+    return text.decode() if text.isascii() else json.dumps(line, default=repr)
 
 
 def _pretty() -> list[structlog.typing.Processor]:

@@ -10,6 +10,7 @@ import structlog
 import trio
 import trio_asyncio
 
+from core.process import collect_garbage_seldom
 from core.service import open_core
 from core.settings import Settings, SettingsError, load_settings
 from server.app import create_app
@@ -68,6 +69,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 ended_by_signals(begin_drain),
                 serving(app, settings, listener, draining, core.desk.wait_empty) as url,
             ):
+                collect_garbage_seldom()
                 task_status.started(url)
 
 

@@ -77,3 +77,10 @@ def test_a_traceback_names_lines_but_no_values(script: str) -> None:
 def test_on_a_terminal_a_path_cannot_play_with_it() -> None:
     text = stderr_of(AS_TERMINAL + SAY, "info")
     assert r"'/\x1b[31m'" in text
+
+
+def test_text_beyond_ascii_is_escaped_in_json_too() -> None:
+    say = SAY.replace("\\x1b[31m", "\\u009b31m\\u2028é")
+    text = stderr_of(say, "info")
+    assert text.isascii()
+    assert json.loads(text.splitlines()[0])["path"] == "/\u009b31m\u2028é"
