@@ -9,12 +9,9 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
-
-if TYPE_CHECKING:
-    from monitor.source import Source
 
 _LAST_PORT = 65_535
 _STATE_DIR = click.option(
@@ -182,27 +179,19 @@ def _only_one_of(options: Mapping[str, bool]) -> None:
 
 
 def _watch(redis_url: str | None, record: Path | None, replay: Path | None, at_s: float, speed: float) -> None:
+    from monitor.app import run
     from monitor.recording import RecordedSource, Recorder, Recording, RecordingError, ReplaySource
     from monitor.source import RedisSource
 
     try:
         if replay is not None:
-            _show(ReplaySource(Recording(replay), start_s=at_s, speed=speed))
+            run(ReplaySource(Recording(replay), start_s=at_s, speed=speed))
         elif record is not None:
-            _show(RecordedSource(RedisSource(redis_url or ""), Recorder(record)))
+            run(RecordedSource(RedisSource(redis_url or ""), Recorder(record)))
         else:
-            _show(RedisSource(redis_url or ""))
+            run(RedisSource(redis_url or ""))
     except RecordingError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _show(source: "Source") -> None:
-    from monitor.app import MonitorApp, run
-
-    if "TEXTUAL_DRIVER" in os.environ:  # as `--web` starts it: on a page, which is no terminal
-        MonitorApp(source).run()
-    else:
-        run(source)
 
 
 def _look_once(redis_url: str | None, replay: Path | None, at_s: float | None, *, as_json: bool) -> None:

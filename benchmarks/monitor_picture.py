@@ -12,7 +12,6 @@ from monitor.recording import Recording, ReplaySource
 DEMO = Path(__file__).parents[1] / "monitor" / "demo.jsonl.gz"
 _AT_S = 29.8  # just after the crash was noticed
 _SIZE = (110, 32)
-_PAINTED_AFTER_S = 0.6
 
 
 @click.command()
@@ -28,7 +27,9 @@ async def _drawn(at_s: float) -> str:
     source.set_paused(paused=True)
     app = MonitorApp(source, remember=False)
     async with app.run_test(size=_SIZE) as pilot:
-        await pilot.pause(_PAINTED_AFTER_S)
+        await pilot.pause()  # the source tells all up to there at once
+        app.paint()
+        await pilot.pause()
         return app.export_screenshot(title="cryptopulse monitor")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from core.batches import Wanted
-from core.freshness import Latest
+from core.freshness import AtHand, Latest
 from core.limits import Charge
 
 
@@ -17,13 +17,13 @@ class Joined(msgspec.Struct, frozen=True):
     size: int
     due_in_ms: int
     admitted_at_ms: int  # unix time, by Redis' clock
-    at_hand: dict[str, Latest]  # {vs_currency: its latest price}, if the request allows those
+    at_hand: AtHand  # if the request allows those
 
 
-class AtHand(msgspec.Struct, frozen=True):
+class Fresh(msgspec.Struct, frozen=True):
     """A request is answered without a flush."""
 
-    prices: dict[str, Latest]
+    prices: AtHand
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Refused(msgspec.Struct, frozen=True):
     call_in_ms: int
 
 
-Admission = Joined | AtHand | Unknown | Absent | Refused
+Admission = Joined | Fresh | Unknown | Absent | Refused
 
 
 class Admissions(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ def admission_in(coin: Wanted, answer: list[Any], now_ms: int) -> Admission:
         case [b"joined", batch_id, size, due_in_ms, *prices]:
             return Joined(batch_id.decode(), size, due_in_ms, now_ms, _latest(coin, prices, now_ms))
         case [b"fresh", *prices]:
-            return AtHand(_latest(coin, prices, now_ms))
+            return Fresh(_latest(coin, prices, now_ms))
         case [b"unknown"]:
             return Unknown()
         case [b"absent"]:
@@ -65,7 +65,7 @@ def admission_in(coin: Wanted, answer: list[Any], now_ms: int) -> Admission:
             return Refused(answer[1])
 
 
-def _latest(coin: Wanted, prices: list[bytes], now_ms: int) -> dict[str, Latest]:
+def _latest(coin: Wanted, prices: list[bytes], now_ms: int) -> AtHand:
     return {code: _latest_of(text.decode(), now_ms) for code, text in zip(coin.vs_currencies, prices, strict=False)}
 
 

@@ -112,7 +112,7 @@ class CoinList:
         wait_s = 1.0 if isinstance(permit.wait_ms, str) else permit.wait_ms / 1000
         if trio.current_time() + wait_s > give_up_at:
             raise over_budget(wait_s, self._settings.patience_s)
-        await trio.sleep(wait_s)
+        await trio.sleep(wait_s)  # a timer: should a call be free sooner, the list is in no hurry
 
     async def _fetch(self, permit: Permit, start_by: float) -> bytes:
         body = await self._ledger.spend(permit, partial(self._coingecko.coin_list, start_by=start_by))

@@ -39,7 +39,7 @@ class Outlook(msgspec.Struct, frozen=True):
     now_ms: int  # unix time, by Redis' clock
     call_in_ms: int | Unsure
     calls: int  # of the month, if they are counted
-    pending: list[View]  # the earliest due first
+    pending: list[View]  # open ones, the earliest due first, and then abandoned ones
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -58,6 +58,22 @@ class Coordinator:
         self._settings = settings
         self._keep_ms = settings.batch_result_timeout_ms + _KEEP_LONGER_MS
         self._terms = terms(settings)
+        most_together = settings.upstream_max_ids if settings.batch_ride_along else 1
+        # Written once: to write sixteen numbers takes as long as all else that admits a request on this side.
+        self._admission_terms = [
+            str(number).encode()
+            for number in (
+                settings.throttle_global_limit,
+                settings.throttle_ttl_ms,
+                settings.batch_threshold,
+                settings.batch_window_ms,
+                self._keep_ms,
+                OUTBOX_BOUND,
+                settings.batch_result_timeout_ms,
+                *self._terms,
+                most_together,
+            )
+        ]
 
     async def ping(self) -> None:
         """Return if Redis answers."""
@@ -77,30 +93,20 @@ class Coordinator:
 
     async def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
         """Charge a caller once, and have each coin's open batch joined; or raise OverLimit or OutboxFull."""
-        settings = self._settings
-        limit = settings.throttle_global_limit
         verdict, *rest = await self._link.run_script(
             lua.ADMIT,
             [keys.PREFIX, keys.limit_of(caller), keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDING],
             [
-                limit,
-                settings.throttle_ttl_ms,
+                *self._admission_terms,
                 -(-len(wanted) // COINS_A_UNIT),
-                settings.batch_threshold,
-                settings.batch_window_ms,
-                self._keep_ms,
-                OUTBOX_BOUND,
-                settings.batch_result_timeout_ms,
-                *self._terms,
-                settings.upstream_max_ids if settings.batch_ride_along else 1,
-                *_allowed(freshness, honour=settings.upstream_honour_cache),
+                *_allowed(freshness, honour=self._settings.upstream_honour_cache),
                 *(part for coin in wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), uuid4().hex)),
             ],
         )
         if verdict == b"outbox full":
             raise OutboxFull
         remaining, reset_ms, *answers = rest
-        charge = _charge(caller, limit, remaining, reset_ms)
+        charge = _charge(caller, self._settings.throttle_global_limit, remaining, reset_ms)
         if verdict == b"limited":
             raise OverLimit(charge)
         now_ms, *each = answers
@@ -110,7 +116,8 @@ class Coordinator:
     async def pending(self, most: int) -> Outlook:
         """Read when the next upstream call may be made, and the open and abandoned batches of all instances.
 
-        Of either kind at most so many, the longest due first.
+        At most so many open ones, the earliest due first, then at most as many abandoned ones, the earliest claimed
+        first. Open ones whose coin another claimed batch still has under lease are left out, and others do not fill up.
         """
         now_ms, call_in_ms, calls, *batches = await self._link.run_script(
             lua.PENDING, [keys.PREFIX, keys.PENDING, keys.BUDGET, keys.UNDER_WAY], [*self._terms, most, LEASE_MS]
@@ -201,7 +208,7 @@ class Coordinator:
 def _allowed(freshness: Freshness, *, honour: bool) -> list[int]:
     """How old a price may be, as the script of admission takes it."""
     return [
-        -1 if freshness.max_age_s is None or freshness.no_cache else min(freshness.max_age_s * 1000, LATEST_MS),
+        min(freshness.max_age_s * 1000, LATEST_MS) if freshness.max_age_s else -1,
         -1 if freshness.stale_if_error_s is None else min(freshness.stale_if_error_s * 1000, LATEST_MS),
         int(freshness.only_if_cached),
         int(honour and freshness.is_silent),

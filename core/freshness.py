@@ -11,15 +11,14 @@ class Freshness(msgspec.Struct, frozen=True):
     By default nothing: a price must be fetched after the request was admitted.
     """
 
-    max_age_s: int | None = None
+    max_age_s: int | None = None  # 0: none but a fetched one, whatever the operator says
     stale_if_error_s: int | None = None  # when the upstream fails or cannot be asked in time
     only_if_cached: bool = False  # no fetch at all
-    no_cache: bool = False
 
     @property
     def is_silent(self) -> bool:
         """Whether it leaves the age of prices to the operator's UPSTREAM_HONOUR_CACHE."""
-        return self.max_age_s is None and not self.no_cache
+        return self.max_age_s is None
 
 
 FETCH = Freshness()
@@ -34,3 +33,6 @@ class Latest(msgspec.Struct, frozen=True):
     fetched_at_ms: int  # unix time, by Redis' clock
     age_s: float  # since then
     fresh_for_s: float  # how long it may yet be taken for the current one, as CoinGecko says
+
+
+AtHand = dict[str, Latest]  # {vs_currency: its latest price}

@@ -64,22 +64,20 @@ class Ledger:
 
     async def spend(self, permit: Permit, call: Callable[[], Awaitable[_T]], *, billed: bool = True) -> _T:
         """Make the call that a permit is for, and tell all instances what it says of the next one."""
-        answers: list[_T] = []
-        failure: Exception | None = None
-        called = Called("answered", billed=billed)
         began_at = trio.current_time()
         self._tally.spent(began_at)
+        outcome: _T | Exception
         try:
-            answers.append(await call())
+            outcome, called = await call(), Called("answered", billed=billed)
         except PermitLapsed as error:
             self._tally.unspent(began_at)
-            called, failure = DROPPED, error
+            outcome, called = error, DROPPED
         except (UpstreamFailed, UpstreamLimited) as error:
-            called, failure = failed(error), error
+            outcome, called = error, failed(error)
         await self._report(called, permit)
-        if failure is not None:
-            raise failure
-        return answers[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def _report(self, called: Called, permit: Permit) -> None:
         try:

@@ -10,33 +10,22 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from core.admissions import Absent, Admission, Admissions, AtHand, Joined, Refused, Unknown
+from core.admissions import Absent, Admission, Admissions, Fresh, Joined, Refused, Unknown
 from core.batches import Wanted, unknown_coin
 from core.callers import Callers
 from core.coordinator import Coordinator
 from core.errors import CryptoPulseError, NotAtHand, RedisUnavailable, ShuttingDown, TooBusy, over_budget
 from core.events import Draining, unix_ms
-from core.freshness import FETCH, Freshness
+from core.freshness import FETCH, AtHand, Freshness
 from core.limits import Charge, OverLimit
 from core.settings import Settings
 from core.tally import Tally
-from core.waiters import AtHand as Prices
 from core.waiters import Waiter
 from core.watch import Broadcast
 from core.windows import Windows
 
 # Beyond this a request is told 503 rather than left waiting for its admission.
 _ADMISSION_S = 1.0
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """Totals of this instance since it started, and who waits now."""
-
-    requests: int
-    answered: int
-    failed: int
-    calls: int
-    waiting: int
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -68,6 +57,11 @@ class PriceDesk:
         self._empty = trio.Event()
         self._inside = 0  # requests being admitted, or waiting
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait in windows now."""
+        return sum(len(window.waiters) for window in self._windows)
+
     @asynccontextmanager
     async def admit(
         self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH
@@ -97,24 +91,13 @@ class PriceDesk:
 
     def _let_in(self, coin: Wanted, admission: Admission, deadline: float, freshness: Freshness) -> Waiter:
         if isinstance(admission, Joined):
-            stale_if_error_s = freshness.stale_if_error_s
+            stale_if_error_s = freshness.stale_if_error_s or 0
             waiter = Waiter(coin.coin_id, deadline, admission.batch_id, admission.at_hand, stale_if_error_s)
             self._windows.join(waiter, coin.coin_id, admission)
         else:
             waiter = Waiter(coin.coin_id, deadline)
-            waiter.settle(self._settled(coin, admission))
+            waiter.settle(self._outcome(coin, admission))
         return waiter
-
-    def _settled(self, coin: Wanted, admission: AtHand | Unknown | Absent | Refused) -> Prices | CryptoPulseError:
-        match admission:
-            case AtHand(prices):
-                return prices
-            case Unknown():
-                return unknown_coin(coin.coin_id).as_error()
-            case Absent():
-                return NotAtHand("No price is at hand that is fresh enough. Allow a fetch, or an older one.")
-            case Refused(call_in_ms):
-                return over_budget(call_in_ms / 1000, self._settings.patience_s)
 
     def _let_go(self, waiter: Waiter) -> None:
         if waiter.batch_id is not None:
@@ -124,6 +107,18 @@ class PriceDesk:
             self._tally.answered(now, waiter.waited_s)
         else:
             self._tally.failed(now)
+
+    def _outcome(self, coin: Wanted, admission: Fresh | Unknown | Absent | Refused) -> AtHand | CryptoPulseError:
+        """What a request comes to that joined no batch."""
+        match admission:
+            case Fresh(prices):
+                return prices
+            case Unknown():
+                return unknown_coin(coin.coin_id).as_error()
+            case Absent():
+                return NotAtHand("No price is at hand that is fresh enough. Allow a fetch, or an older one.")
+            case Refused(call_in_ms):
+                return over_budget(call_in_ms / 1000, self._settings.patience_s)
 
     def drain(self) -> None:
         """Flush every window now, and refuse new requests."""
@@ -135,17 +130,6 @@ class PriceDesk:
     async def wait_empty(self) -> None:
         """Wait until, after a drain began, nobody waits here any more."""
         await self._empty.wait()
-
-    def statistics(self) -> Statistics:
-        """What happened so far."""
-        totals = self._tally.totals
-        return Statistics(
-            requests=totals.requests,
-            answered=totals.answered,
-            failed=totals.failed,
-            calls=totals.calls,
-            waiting=sum(len(window.waiters) for window in self._windows),
-        )
 
     def _tell_if_empty(self) -> None:
         if self.is_draining and not self._inside:

@@ -72,7 +72,7 @@ class Snapshots:
 
     def _process(self, lag_ms: float) -> ProcessView:
         return ProcessView(
-            waiting=self._desk.statistics().waiting,
+            waiting=self._desk.waiting,
             lag_ms=round(lag_ms, 3),
             memory_bytes=resident_bytes(),
             outbox=self._outbox,

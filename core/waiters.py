@@ -12,10 +12,8 @@ from core.errors import (
     UpstreamFailed,
     UpstreamLimited,
 )
-from core.freshness import Latest
+from core.freshness import AtHand, Latest
 from core.prices import Price
-
-AtHand = dict[str, Latest]  # {vs_currency: its latest price}
 
 # Where an older price may stand in, if the request allows one (RFC 5861, 4).
 _TROUBLE = (UpstreamFailed, UpstreamLimited, OverBudget, ResultTimeout, Unavailable)
@@ -33,12 +31,12 @@ class Waiter:
         deadline: float,
         batch_id: str | None = None,
         at_hand: AtHand | None = None,
-        stale_if_error_s: int | None = None,
+        stale_if_error_s: int = 0,
     ) -> None:
         self.batch_id = batch_id
         self.deadline = deadline  # on trio's clock
         self._coin_id = coin_id
-        self._at_hand = at_hand
+        self._at_hand = at_hand or {}
         self._stale_if_error_s = stale_if_error_s
         self.admitted_at = trio.current_time()
         self._settled_at: float | None = None
@@ -78,16 +76,17 @@ class Waiter:
         try:
             return self._quote(vs_currency)
         except _TROUBLE:
-            if not self._may_stand_in(vs_currency):
+            latest = self._stand_in(vs_currency)
+            if latest is None:
                 raise
-            return self._quote_at_hand(vs_currency, self._at_hand or {})
+            return self._quote_at_hand(vs_currency, latest)
 
     def _quote(self, vs_currency: str) -> Quote:
         match self._outcome:
             case Result() as result:
                 return self._quote_from(result, vs_currency)
             case dict() as at_hand:
-                return self._quote_at_hand(vs_currency, at_hand)
+                return self._quote_at_hand(vs_currency, at_hand[vs_currency])
             case CryptoPulseError() as error:
                 raise error.with_traceback(None)  # others may have raised it, and it would hold on to their frames
             case None:
@@ -104,8 +103,7 @@ class Waiter:
             fresh_for_s=result.fresh_for_s,
         )
 
-    def _quote_at_hand(self, vs_currency: str, at_hand: AtHand) -> Quote:
-        latest = at_hand[vs_currency]
+    def _quote_at_hand(self, vs_currency: str, latest: Latest) -> Quote:
         if latest.price is None:
             raise UnlistedCurrency(f"CoinGecko lists no price of '{self._coin_id}' in '{vs_currency}'.")
         return Quote(
@@ -118,10 +116,6 @@ class Waiter:
             fresh_for_s=max(0, int(latest.fresh_for_s - self.waited_s)),
         )
 
-    def _may_stand_in(self, vs_currency: str) -> bool:
-        latest = (self._at_hand or {}).get(vs_currency)
-        return (
-            latest is not None
-            and self._stale_if_error_s is not None
-            and latest.age_s + self.waited_s <= self._stale_if_error_s
-        )
+    def _stand_in(self, vs_currency: str) -> Latest | None:
+        latest = self._at_hand.get(vs_currency)
+        return latest if latest and latest.age_s + self.waited_s <= self._stale_if_error_s else None

@@ -49,10 +49,10 @@ class Window:
             self._waiting.cancel()
 
     def grow(self, size: int) -> None:
-        """Take notice of the batch's size."""
-        self.view.size = max(self.view.size, size)
-        if self.view.size >= self._threshold:
+        """Take notice of the batch's size; beyond full, one more changes nothing."""
+        if self.view.size < self._threshold <= size:
             self._stir()
+        self.view.size = max(self.view.size, size)
 
     def drain(self) -> None:
         """Flush as soon as may be."""

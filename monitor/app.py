@@ -5,7 +5,7 @@ run(ReplaySource(Recording(path)))                  # with the keys for its time
 """
 
 import asyncio
-import gc
+import os
 import signal
 import sys
 import time
@@ -21,6 +21,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.worker import WorkerCancelled
 
+from core.process import collect_garbage_seldom
 from monitor.remembered import Chosen, default_path, load, save
 from monitor.screens.help import HelpScreen
 from monitor.screens.keys import there
@@ -39,18 +40,12 @@ _NOT_IN_PALETTE = ("app.command_palette",)  # it is open already
 
 
 def run(source: Source) -> None:
-    """Show what a source tells, until the user quits; exits with 1 where there is no terminal."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    """Show what a source tells, until the user quits; exits with 1 where there is neither a terminal nor a page."""
+    is_page = "TEXTUAL_DRIVER" in os.environ  # as `--web` starts it
+    if not is_page and not (sys.stdin.isatty() and sys.stdout.isatty()):
         sys.exit("The monitor draws on a terminal, and this is none: run it in one.")
-    _collect_garbage_seldom()
+    collect_garbage_seldom()
     MonitorApp(source).run()
-
-
-def _collect_garbage_seldom() -> None:
-    """New rows, thousands a second, are no garbage that needs finding: looking for it made keys wait 50 ms and more."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 50)
 
 
 class MonitorApp(App[None], inherit_bindings=False):

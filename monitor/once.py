@@ -7,6 +7,7 @@ print(asyncio.run(as_text(picture, colours=False)), as_json(picture))
 import asyncio
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 
 import msgspec
@@ -34,8 +35,6 @@ VERSION = 1
 COLUMNS, LINES = 100, 40
 _PATIENCE_S = 2.0
 _SETTLED_AFTER_S = 0.6  # every instance that is watched speaks twice in it
-_LOOK_EVERY_S = 0.05
-_PAINTED_AFTER_S = 0.4  # the app paints four times a second
 
 
 class NobodyAnswers(Exception):
@@ -71,6 +70,7 @@ async def look(source: Source) -> Picture:
     """Listen until every instance that answers has told how it stands, 2 s at most; or raise NobodyAnswers."""
     entries: list[Entry] = []
     state = State()
+    whole = asyncio.Event()
 
     def hear(said: Said) -> None:
         nonlocal state
@@ -80,13 +80,15 @@ async def look(source: Source) -> Picture:
         state = apply(state, said, source.now_s())
         if state.wants_snapshot:
             source.ask_snapshot()
+        if _is_whole(state, entries):
+            whole.set()
 
-    listening = asyncio.create_task(source.listen(hear))
-    until_s = source.now_s() + _PATIENCE_S
-    while source.now_s() < until_s and not _is_whole(state, entries, source.now_s()):
-        await asyncio.wait([listening], timeout=_LOOK_EVERY_S)
-    listening.cancel()
-    await asyncio.wait([listening])
+    async with asyncio.TaskGroup() as tasks:
+        listening = tasks.create_task(source.listen(hear))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await whole.wait()
+        listening.cancel()
     return _picture(_Still(entries, source.now_s()), state, source.now_s())
 
 
@@ -125,7 +127,9 @@ async def as_text(picture: Picture, *, colours: bool, size: tuple[int, int] = (C
     """The main screen, line by line."""
     app = MonitorApp(picture.source, remember=False)  # scripts always see the same
     async with app.run_test(size=size) as pilot:
-        await pilot.pause(_PAINTED_AFTER_S)
+        await pilot.pause()  # a picture's source tells all at once
+        app.paint()
+        await pilot.pause()
         return screen_of(app, colours=colours)
 
 
@@ -139,9 +143,9 @@ def screen_of(app: MonitorApp, *, colours: bool) -> str:
     return "\n".join(line.rstrip() for line in paper.getvalue().splitlines()).rstrip()
 
 
-def _is_whole(state: State, entries: list[Entry], now_s: float) -> bool:
+def _is_whole(state: State, entries: list[Entry]) -> bool:
     first_s = next((entry.at_s for entry in entries if entry.message is not None), None)
-    return first_s is not None and now_s - first_s >= _SETTLED_AFTER_S and not state.wants_snapshot
+    return first_s is not None and entries[-1].at_s - first_s >= _SETTLED_AFTER_S and not state.wants_snapshot
 
 
 def _picture(source: Source, state: State, now_s: float) -> Picture:

@@ -27,12 +27,10 @@ def requested_freshness(headers: Sequence[str]) -> Freshness:
     directives = [directive for header in headers for directive in _directives(header)]
     names = {name for name, _ in directives}
     no_cache = not names.isdisjoint({"no-cache", "no-store"})
-    max_age_s = _seconds(directives, "max-age")
     return Freshness(
-        max_age_s=None if no_cache else max_age_s,
+        max_age_s=0 if no_cache else _seconds(directives, "max-age"),
         stale_if_error_s=_seconds(directives, "stale-if-error", without_number=LONGEST_S),
         only_if_cached="only-if-cached" in names,
-        no_cache=no_cache,
     )
 
 

@@ -2,8 +2,8 @@
 -- Says so on the feed when that fills the batch. A coin that CoinGecko was lately found not to know gets no batch, nor
 -- does one whose earliest call lies beyond the deadline. If nothing is left for any coin, nothing is charged.
 -- KEYS    1 prefix  2 the caller's log  3 outbox  4 feed  5 budget  6 pending
--- ARGV    1 limit  2 limit window ms  3 cost  4 threshold  5 window ms  6 ms to keep a batch  7 most prices the outbox
---         may hold  8 ms to the deadline  9, 10, 11 terms of the budget  12 most coins a call
+-- ARGV    1 limit  2 limit window ms  3 threshold  4 window ms  5 ms to keep a batch  6 most prices the outbox
+--         may hold  7 ms to the deadline  8, 9, 10 terms of the budget  11 most coins a call  12 cost
 --         13 how old a price may be, ms, or -1  14 and if the upstream is in trouble  15 1: no fetch at all
 --         16 1: prices that CoinGecko calls fresh will do  17, 18, 19 coin, currencies (`usd,eur`), id, should a batch be
 --         opened  20, 21, 22 the next ...
@@ -11,8 +11,8 @@
 --         each: {'joined', batch id, size, ms until due, latest prices ...} | {'fresh', latest prices ...} | {'unknown'} |
 --         {'absent'} | {'over budget', ms until the earliest call}; latest prices, one a currency: at:until:size:batch:price
 -- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:latest:<coin>  <prefix>:batch:<id>
-local now, threshold, window, keep = now_ms(), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local deadline, terms, most = tonumber(ARGV[8]), budget_terms(9), tonumber(ARGV[12])
+local now, threshold, window, keep = now_ms(), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local deadline, terms, most = tonumber(ARGV[7]), budget_terms(8), tonumber(ARGV[11])
 local max_age, stale, only_at_hand, honour = tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15] == '1', ARGV[16] == '1'
 local next, troubled = next_call(KEYS[5], terms)
 local wait = math.max(next - now, 0)
@@ -102,10 +102,10 @@ for i = 17, #ARGV, 3 do
   needs_call = needs_call or not answer
   all_refused = all_refused and answer and answer[1] == 'over budget'
 end
-if needs_call and redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[7]) then
+if needs_call and redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[6]) then
   return { 'outbox full' }
 end
-local cost = all_refused and 0 or tonumber(ARGV[3])
+local cost = all_refused and 0 or tonumber(ARGV[12])
 local granted, remaining, reset = charge(KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), cost)
 if not granted then
   return { 'limited', remaining, reset }

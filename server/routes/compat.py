@@ -10,7 +10,7 @@ from quart_schema import document_querystring, security_scheme, tag
 
 from core.batches import Wanted
 from core.errors import CryptoPulseError, NotFound, UnknownCoin
-from core.freshness import FETCH, Freshness
+from core.freshness import Freshness
 from core.prices import CURRENCIES, is_coin_id
 from server.answers import answer, ok, response
 from server.asked import Asked, current
@@ -111,12 +111,8 @@ async def _outcomes(asked: Asked, query: PriceQuery, user: User) -> list[Outcome
     if not wanted:
         await charge_user(asked, user)
         return []
-    return await ask(asked, wanted, user, _freshness(asked.services.settings.compat_max_age_s))
-
-
-def _freshness(max_age_s: int) -> Freshness:
-    """How old a price may be: what the operator says, since these clients cannot."""
-    return Freshness(max_age_s=max_age_s) if max_age_s else FETCH
+    # How old a price may be is for the operator to say, since these clients cannot.
+    return await ask(asked, wanted, user, Freshness(max_age_s=asked.services.settings.compat_max_age_s))
 
 
 def _raise_worst(outcomes: Sequence[Outcome]) -> None:

@@ -1,11 +1,13 @@
-"""Parts of core on a real Valkey."""
+"""Parts of core: on a real Valkey, and on the model of it."""
 
 import pytest
 import trio
 
 from core.coordinator import Coordinator
+from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
-from tests.core.model import settings_for_tests
+from tests.core.asking import Asked
+from tests.core.model import Fleet, settings_for_tests
 
 
 @pytest.fixture
@@ -18,3 +20,23 @@ async def link(redis_url: str, nursery: trio.Nursery) -> RedisLink:
 @pytest.fixture
 def coordinator(link: RedisLink) -> Coordinator:
     return Coordinator(link, settings_for_tests())
+
+
+@pytest.fixture
+async def fleet(nursery: trio.Nursery) -> Fleet:
+    return Fleet(nursery)
+
+
+@pytest.fixture
+async def desk(fleet: Fleet) -> PriceDesk:
+    return await fleet.start_instance("a")
+
+
+@pytest.fixture
+async def other(fleet: Fleet, desk: PriceDesk) -> PriceDesk:
+    return await fleet.start_instance("b")
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from core import keys
-from core.admissions import Absent, Admission, Admissions, AtHand, Joined, Refused, Unknown
+from core.admissions import Absent, Admission, Admissions, Fresh, Joined, Refused, Unknown
 from core.batches import TRANSITIONS, Result, State, Trigger, Wanted
 from core.callers import Callers
 from core.coingecko import CoinGecko, Fetched, PermitLapsed
@@ -25,7 +25,7 @@ from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable, Upstream
 from core.events import Event, Message, decode_message
 from core.flush_policy import View
 from core.flusher import Flusher
-from core.freshness import Freshness, Latest
+from core.freshness import AtHand, Freshness, Latest
 from core.limits import Charge, OverLimit
 from core.permits import Called, Permit
 from core.price_desk import PriceDesk
@@ -124,9 +124,8 @@ class ModelRedis:
         if coin.coin_id in self.unknown:
             return Unknown()
         honour = self.settings.upstream_honour_cache and freshness.is_silent
-        max_age_s = None if freshness.no_cache else freshness.max_age_s
-        if (max_age_s is not None or honour) and (fresh := self._at_hand(coin, max_age_s, honour=honour)):
-            return AtHand(fresh)
+        if (freshness.max_age_s or honour) and (fresh := self._at_hand(coin, freshness.max_age_s, honour=honour)):
+            return Fresh(fresh)
         if freshness.only_if_cached:
             return Absent()
         wait, deadline = max(self.budget.next_call() - self.now_ms(), 0), self.settings.batch_result_timeout_ms
@@ -134,7 +133,7 @@ class ModelRedis:
         in_trouble = wait > 0 and self.budget.trouble >= TROUBLED
         stale_s = freshness.stale_if_error_s
         if (in_trouble or earliest > deadline) and (stale := self._at_hand(coin, stale_s)):
-            return AtHand(stale)
+            return Fresh(stale)
         return Refused(earliest) if earliest > deadline else None
 
     def _call_in(self, coin: Wanted, wait: int) -> int:
@@ -146,7 +145,7 @@ class ModelRedis:
             before = [view.coin_id for view in self._open_views()].index(coin.coin_id)
         return wait + before // most * self.budget.interval
 
-    def _at_hand(self, coin: Wanted, age_s: int | None, *, honour: bool = False) -> dict[str, Latest] | None:
+    def _at_hand(self, coin: Wanted, age_s: int | None, *, honour: bool = False) -> AtHand | None:
         now, found = self.now_ms(), {}
         for code in coin.vs_currencies:
             latest = self.latest.get(coin.coin_id, {}).get(code)
@@ -432,6 +431,7 @@ class Instance:
     scope: trio.CancelScope
     broadcast: Broadcast
     snapshots: Snapshots
+    tally: Tally
     deaf: bool = False  # hears nothing of the feed
 
     @property
@@ -461,7 +461,7 @@ class Fleet:
         callers = Callers(coordinator, broadcast)
         desk = PriceDesk(self.settings, coordinator, windows, callers, tally, broadcast)
         snapshots = Snapshots(self.settings, coordinator, desk, windows, callers, tally)
-        instance = Instance(name, desk, windows, link, trio.CancelScope(), broadcast, snapshots)
+        instance = Instance(name, desk, windows, link, trio.CancelScope(), broadcast, snapshots, tally)
 
         started = trio.Event()
         self._nursery.start_soon(self._run, instance, started)

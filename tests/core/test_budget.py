@@ -13,9 +13,9 @@ from core.batches import Quote
 from core.coordinator import Outlook
 from core.errors import CryptoPulseError, OverBudget, UpstreamFailed, UpstreamLimited
 from core.price_desk import PriceDesk
+from tests.core.asking import Asked, ask_at_once
 from tests.core.model import START_MS, Fleet, ModelCoordinator, settings_for_tests
 from tests.core.model_budget import ModelLedger
-from tests.core.test_price_desk import Asked, ask_at_once
 
 FEBRUARY_ENDS_MS = 1_772_323_200_000
 FEBRUARY_ENDS_S = (FEBRUARY_ENDS_MS - START_MS) / 1000  # on the clock of a test
@@ -24,13 +24,14 @@ MARCH_ENDS_MS = 1_775_001_600_000
 COINS = ("bitcoin", "ethereum", "solana", "tether", "cardano")
 
 
-@pytest.fixture
-def asked() -> Asked:
-    return Asked()
-
-
 def fleet_of(nursery: trio.Nursery, **changes: object) -> Fleet:
     return Fleet(nursery, settings_for_tests(**{"throttle_global_limit": 1_000_000} | changes))
+
+
+@pytest.fixture
+async def fleet(nursery: trio.Nursery) -> Fleet:
+    """Without a budget."""
+    return fleet_of(nursery)
 
 
 async def instances(fleet: Fleet, names: str) -> list[PriceDesk]:
@@ -273,7 +274,7 @@ async def test_a_permit_that_took_too_long_to_arrive_makes_no_call_and_the_batch
         assert called_at(fleet) == [round(claimed_at + 2.1, 3)]
         assert {quote.trigger for quote in asked.quotes} == {"takeover"}
     assert len(asked.quotes) == 1
-    assert fleet.redis.budget.calls == desk.statistics().calls == 1
+    assert fleet.redis.budget.calls == fleet.instances["a"].tally.totals.calls == 1
 
 
 async def test_whoever_waits_for_a_batch_that_another_instance_claimed_is_not_refused(
@@ -313,10 +314,8 @@ async def test_the_last_call_of_a_budget_answers_its_requests_on_all_instances(
 
 
 async def test_who_waits_is_refused_the_moment_the_next_call_moves_beyond_the_deadline(
-    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    fleet = fleet_of(nursery)
-    desk, other = await instances(fleet, "ab")
     fleet.upstream.failure = limited(60)
     async with trio.open_nursery() as asking:
         asking.start_soon(fill, Asked(), desk)
@@ -329,10 +328,8 @@ async def test_who_waits_is_refused_the_moment_the_next_call_moves_beyond_the_de
 
 
 async def test_of_one_batch_those_stay_whose_deadline_is_later_than_the_next_call(
-    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    fleet = fleet_of(nursery)
-    desk, other = await instances(fleet, "ab")
     fleet.upstream.latency_s = 2.0
     async with trio.open_nursery() as asking:
         asking.start_soon(fail_once, fleet, desk, limited(7))
@@ -385,9 +382,9 @@ async def test_failure_in_a_row_doubles_the_pause_up_to_the_window(
     assert set(asked.errors) == {UpstreamFailed}
 
 
-async def test_a_single_failure_slows_nobody(autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked) -> None:
-    fleet = fleet_of(nursery)
-    desk, other = await instances(fleet, "ab")
+async def test_a_single_failure_slows_nobody(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
+) -> None:
     for _ in range(3):  # and none that is not the second in a row
         await fail_once(fleet, desk, UpstreamFailed("no"))
         await fill(asked, other)
@@ -397,10 +394,8 @@ async def test_a_single_failure_slows_nobody(autojump_clock: MockClock, nursery:
 
 
 async def test_after_two_failures_in_a_row_the_fleet_pauses(
-    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    fleet = fleet_of(nursery)
-    desk, other = await instances(fleet, "ab")
     await fail_once(fleet, desk, UpstreamFailed("no"))
     await fail_once(fleet, other, UpstreamFailed("no"))
     await fill(asked, desk)
@@ -410,10 +405,8 @@ async def test_after_two_failures_in_a_row_the_fleet_pauses(
 
 
 async def test_the_success_of_an_older_call_does_not_lift_a_retry_after(
-    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    fleet = fleet_of(nursery)
-    desk, other = await instances(fleet, "ab")
     fleet.upstream.latency_s = 2.0
     async with trio.open_nursery() as asking:
         asking.start_soon(fill, asked, desk)
@@ -439,7 +432,7 @@ async def test_a_prober_that_dies_does_not_close_the_gate_for_ever(
         for name, coin in (("a", "bitcoin"), ("b", "ethereum")):
             asking.start_soon(fill, answers[name], desks[name], coin)
         await trio.sleep(2.4)
-        prober = "a" if desks["a"].statistics().calls == 2 else "b"
+        prober = "a" if fleet.instances["a"].tally.totals.calls == 2 else "b"
         fleet.kill(prober)
         await trio.sleep(6)
         asking.cancel_scope.cancel()
@@ -488,10 +481,8 @@ async def test_that_a_call_is_put_off_refuses_nobody_whose_own_call_is_under_way
 
 
 async def test_an_instance_that_missed_that_the_gate_was_opened_learns_it_when_it_looks(
-    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    fleet = fleet_of(nursery)
-    desk, other = await instances(fleet, "ab")
     await fail_once(fleet, desk, limited(5))
     async with trio.open_nursery() as asking:
         asking.start_soon(fill, asked, other)

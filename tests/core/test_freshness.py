@@ -112,7 +112,7 @@ async def test_a_price_at_hand_that_is_young_enough_answers_at_once_and_tells_it
     assert (fresh.trigger, fresh.age_s, fresh.size, fresh.upstream_ms) == ("fresh", 10, 1, 0)
     assert other.remaining == 18
     assert len(fleet.upstream.calls) == 1
-    assert other.desk.statistics().answered == 1
+    assert fleet.instances["b"].tally.totals.answered == 1
 
 
 async def test_a_price_at_hand_that_is_too_old_is_fetched_anew(
@@ -213,10 +213,13 @@ async def test_as_long_as_coingecko_calls_an_answer_fresh_it_answers_that_coin_a
     assert number(await client.ask()) == 3
 
 
-async def test_no_cache_beats_what_the_operator_allows(autojump_clock: MockClock, honouring: Fleet) -> None:
+async def test_a_max_age_of_zero_is_a_fetch_whatever_the_operator_allows(
+    autojump_clock: MockClock, honouring: Fleet
+) -> None:
     client = Client(await honouring.start_instance("a"))
+    honouring.upstream.latency_s = 0  # so that its price is of this very millisecond
     await client.ask()
-    assert number(await client.ask(Freshness(no_cache=True))) == 2
+    assert number(await client.ask(Freshness(max_age_s=0))) == 2
 
 
 async def test_a_max_age_of_the_client_beats_what_the_operator_allows(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core import keys
-from core.admissions import Admissions, AtHand, Joined
+from core.admissions import Admissions, Fresh, Joined
 from core.batches import Failure, FailureKind, Result, Wanted
 from core.coordinator import Coordinator, Grant, Outlook
 from core.flush_policy import View
@@ -41,7 +41,7 @@ FRESHNESS = st.sampled_from(
         Freshness(max_age_s=1000),
         Freshness(stale_if_error_s=1000),
         Freshness(only_if_cached=True),
-        Freshness(max_age_s=1000, no_cache=True),
+        Freshness(max_age_s=0, stale_if_error_s=1000),
     ]
 )
 WHICH = st.integers(0, 3)  # the n-th batch, or the n-th claim, that there has been
@@ -120,7 +120,7 @@ class Side(ABC):
                 return (charge.remaining, self.timeless(of_coins))
             case Joined(batch_id=batch_id, size=size, at_hand=at_hand):
                 return ("joined", self.number(batch_id), size, self.prices(at_hand))
-            case AtHand(prices=prices):
+            case Fresh(prices=prices):
                 return ("at hand", self.prices(prices))
             case Outlook(call_in_ms=call_in_ms, calls=calls, pending=pending):
                 return ("outlook", self.soon(call_in_ms), calls, [self.number(view.batch_id) for view in pending])

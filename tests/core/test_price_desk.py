@@ -1,12 +1,10 @@
 """The life of batches in virtual time: exact, instant, over a model of Redis."""
 
-from typing import Any
-
 import pytest
 import trio
 from trio.testing import MockClock
 
-from core.batches import Quote, Wanted
+from core.batches import Wanted
 from core.errors import (
     CryptoPulseError,
     RedisUnavailable,
@@ -21,59 +19,8 @@ from core.flush_policy import View
 from core.limits import OverLimit
 from core.price_desk import PriceDesk
 from core.redis_link import RedisRefused
+from tests.core.asking import Asked, ask_at_once
 from tests.core.model import START_MS, Fleet, settings_for_tests
-
-Answer = tuple[float, Quote | CryptoPulseError]  # when, what
-
-
-class Asked:
-    """Answers as they come in."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-
-    @property
-    def quotes(self) -> list[Quote]:
-        return [answer for _, answer in self.answers if isinstance(answer, Quote)]
-
-    @property
-    def errors(self) -> list[type[CryptoPulseError]]:
-        return [type(answer) for _, answer in self.answers if isinstance(answer, CryptoPulseError)]
-
-    @property
-    def times(self) -> list[Any]:
-        return [pytest.approx(at) for at, _ in self.answers]
-
-    async def ask(
-        self, desk: PriceDesk, coin_id: str = "bitcoin", currency: str = "usd", caller: str = "user:a"
-    ) -> None:
-        try:
-            async with desk.admit([Wanted(coin_id, (currency,))], caller=caller) as admitted:
-                answer: Quote | CryptoPulseError = await admitted.waiters[0].quote(currency)
-        except CryptoPulseError as error:
-            answer = error
-        self.answers.append((trio.current_time(), answer))
-
-
-@pytest.fixture
-async def fleet(nursery: trio.Nursery) -> Fleet:
-    return Fleet(nursery)
-
-
-@pytest.fixture
-async def desk(fleet: Fleet) -> PriceDesk:
-    return await fleet.start_instance("a")
-
-
-@pytest.fixture
-def asked() -> Asked:
-    return Asked()
-
-
-async def ask_at_once(asked: Asked, *args: tuple[Any, ...]) -> None:
-    async with trio.open_nursery() as nursery:
-        for each in args:
-            nursery.start_soon(asked.ask, *each)
 
 
 async def test_a_lone_request_is_answered_when_its_window_ends(
@@ -98,9 +45,8 @@ async def test_the_third_request_flushes_at_once(
 
 
 async def test_three_requests_over_two_instances_share_one_call(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
 
     await ask_at_once(asked, (desk,), (desk,), (other,))
 
@@ -205,7 +151,7 @@ async def test_a_batch_that_nobody_waits_for_is_not_fetched(
     await trio.sleep(10)
 
     assert fleet.upstream.calls == []
-    assert desk.statistics().waiting == 0
+    assert desk.waiting == 0
 
 
 async def test_whoever_joins_an_abandoned_batch_past_its_time_gets_it_at_once(
@@ -221,9 +167,8 @@ async def test_whoever_joins_an_abandoned_batch_past_its_time_gets_it_at_once(
 
 
 async def test_a_flush_is_finished_though_its_last_client_leaves(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     fleet.upstream.latency_s = 1.0
     leaver = trio.CancelScope()
 
@@ -256,9 +201,8 @@ async def test_no_result_in_time_is_a_timeout_at_the_deadline(
 
 @pytest.mark.parametrize("failure", [UpstreamFailed("no"), UpstreamLimited("slow down", retry_after_s=7)])
 async def test_the_upstreams_failure_reaches_every_waiter_on_every_instance(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked, failure: CryptoPulseError
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked, failure: CryptoPulseError
 ) -> None:
-    other = await fleet.start_instance("b")
     fleet.upstream.failure = failure
 
     await ask_at_once(asked, (desk,), (desk,), (other,))
@@ -313,7 +257,7 @@ async def test_another_instance_takes_over_when_the_flusher_dies(autojump_clock:
         for name in "ab":
             nursery.start_soon(answers[name].ask, desks[name])
         await trio.sleep(5.2)
-        (flusher,) = [name for name, desk in desks.items() if desk.statistics().calls]
+        (flusher,) = [name for name, instance in fleet.instances.items() if instance.tally.totals.calls]
         fleet.kill(flusher)
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
@@ -343,9 +287,8 @@ async def test_an_instance_that_missed_the_result_finds_it_when_the_lease_ends(
 
 
 async def test_an_instance_that_looks_finds_what_it_missed(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     fleet.instances["b"].deaf = True
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked.ask, other)
@@ -483,9 +426,8 @@ async def test_a_request_that_joins_a_batch_which_was_just_looked_up_is_answered
 
 
 async def test_an_end_waits_for_the_flush_that_other_instances_wait_for(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     fleet.upstream.latency_s = 1.0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked.ask, other)

@@ -14,8 +14,8 @@ from core.batches import Quote, Wanted
 from core.coingecko import Fetched
 from core.errors import UnknownCoin
 from core.price_desk import PriceDesk
+from tests.core.asking import Asked, ask_at_once
 from tests.core.model import Fleet, ModelCoordinator, ModelUpstream, settings_for_tests
-from tests.core.test_price_desk import Asked, ask_at_once
 
 
 class PricedByName(ModelUpstream):
@@ -27,21 +27,6 @@ class PricedByName(ModelUpstream):
         fetched = await super().fetch(coin_ids, vs_currencies, start_by=start_by)
         prices = {coin: dict.fromkeys(of_coin, Decimal(len(coin))) for coin, of_coin in fetched.prices.items()}
         return replace(fetched, prices=prices)
-
-
-@pytest.fixture
-async def fleet(nursery: trio.Nursery) -> Fleet:
-    return Fleet(nursery)
-
-
-@pytest.fixture
-async def desk(fleet: Fleet) -> PriceDesk:
-    return await fleet.start_instance("a")
-
-
-@pytest.fixture
-def asked() -> Asked:
-    return Asked()
 
 
 def triggers(asked: Asked) -> dict[str, str]:
@@ -88,9 +73,8 @@ async def test_a_batch_that_is_full_takes_the_others_along_at_once(
 
 
 async def test_the_threshold_counts_a_coins_requests_on_all_instances_and_no_others(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     async with trio.open_nursery() as nursery:
         for each, coin in ((desk, "bitcoin"), (other, "bitcoin"), (other, "ethereum"), (desk, "solana")):
             nursery.start_soon(asked.ask, each, coin)
@@ -115,7 +99,7 @@ async def test_batches_of_other_instances_ride_too_and_are_answered_at_that_mome
     assert calls(fleet) == [(5.0, {"bitcoin", "ethereum", "solana"})]
     assert asked.times == [5.1] * 3
     assert triggers(asked) == {"bitcoin": "window", "ethereum": "ride-along", "solana": "ride-along"}
-    assert [each.statistics().calls for each in (desk, *others)] == [1, 0, 0]
+    assert [fleet.instances[name].tally.totals.calls for name in "abc"] == [1, 0, 0]
 
 
 async def test_without_ride_along_each_coin_has_a_call_of_its_own_at_its_own_time(
@@ -156,9 +140,8 @@ async def test_a_coin_that_is_missing_in_the_answer_is_unknown_and_harms_nobody(
 
 
 async def test_a_call_asks_for_all_currencies_that_anybody_wants_and_each_gets_its_own(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     await ask_at_once(asked, (desk, "bitcoin", "usd"), (desk, "ethereum", "eur"), (other, "bitcoin", "jpy"))
 
     assert fleet.upstream.calls == [(5.0, {"bitcoin", "ethereum"}, {"usd", "eur", "jpy"})]
@@ -214,9 +197,8 @@ async def test_a_coin_whose_call_is_under_way_does_not_ride_and_its_next_batch_f
 
 
 async def test_the_next_batch_of_a_coin_under_way_rides_once_that_call_has_ended(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(asked.ask, desk)
@@ -231,9 +213,8 @@ async def test_the_next_batch_of_a_coin_under_way_rides_once_that_call_has_ended
 
 
 async def test_a_batch_that_nobody_waits_for_any_more_rides_but_never_causes_a_call(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk, asked: Asked
 ) -> None:
-    other = await fleet.start_instance("b")
     with trio.move_on_after(1):
         await Asked().ask(desk, "bitcoin")
     with trio.move_on_after(1):

@@ -207,7 +207,7 @@ def broken_promises(world: World) -> list[str]:
         for (before, *_), (after, *_) in itertools.pairwise(calls)
         if after - before < world.interval_s - PERMIT_S
     ]
-    waiting = sum(instance.desk.statistics().waiting for instance in world.fleet.instances.values())
+    waiting = sum(instance.desk.waiting for instance in world.fleet.instances.values())
     return told + ([f"{waiting} still wait"] if waiting else [])
 
 

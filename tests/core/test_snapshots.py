@@ -1,6 +1,5 @@
 """How an instance describes itself, in virtual time."""
 
-import pytest
 import trio
 from trio.testing import MockClock
 
@@ -10,16 +9,6 @@ from core.freshness import Freshness
 from core.price_desk import PriceDesk
 from tests.core.model import START_MS, Fleet, settings_for_tests
 from tests.core.test_watch import ask
-
-
-@pytest.fixture
-async def fleet(nursery: trio.Nursery) -> Fleet:
-    return Fleet(nursery)
-
-
-@pytest.fixture
-async def desk(fleet: Fleet) -> PriceDesk:
-    return await fleet.start_instance("a")
 
 
 async def snapshot_of(fleet: Fleet, name: str = "a", *, whole: bool = True) -> Snapshot:
@@ -72,9 +61,8 @@ async def test_for_lack_of_a_permit_a_batch_is_overdue(autojump_clock: MockClock
 
 
 async def test_anothers_lease_is_told_as_far_as_it_is_known_and_ones_own_is_not(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk
 ) -> None:
-    other = await fleet.start_instance("b")
     fleet.upstream.latency_s = 1.0
     async with trio.open_nursery() as nursery:
         for each in (desk, other):
@@ -119,6 +107,16 @@ async def test_what_was_done_is_in_the_totals_the_buckets_and_the_histograms(
     assert snapshot.budget.minute_calls == 1
 
 
+async def test_the_months_calls_are_those_that_redis_counted_with_the_flush_that_was_just_made(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    fleet = Fleet(nursery, settings_for_tests(upstream_calls_per_month=100))
+    desk, other = await fleet.start_instance("a"), await fleet.start_instance("b")
+    for each, name, calls in ((desk, "a", 1), (desk, "a", 2), (other, "b", 3)):
+        await ask(each)
+        assert (await snapshot_of(fleet, name)).budget.month_calls == fleet.redis.budget.calls == calls
+
+
 async def test_a_request_that_was_answered_by_a_price_at_hand_waited_for_nothing(
     autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk
 ) -> None:
@@ -130,9 +128,8 @@ async def test_a_request_that_was_answered_by_a_price_at_hand_waited_for_nothing
 
 
 async def test_every_batch_is_counted_by_the_one_instance_that_opened_it(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk
 ) -> None:
-    other = await fleet.start_instance("b")
     async with trio.open_nursery() as nursery:
         for number in range(30):
             nursery.start_soon(ask, (desk, other)[number % 2], f"coin-{number % 7}", f"user:{number}")
@@ -142,9 +139,8 @@ async def test_every_batch_is_counted_by_the_one_instance_that_opened_it(
 
 
 async def test_coins_tell_their_requests_and_the_prices_that_any_instance_fetched(
-    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, other: PriceDesk
 ) -> None:
-    other = await fleet.start_instance("b")
     await ask(desk)
     for _ in range(2):
         await ask(other)

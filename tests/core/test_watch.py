@@ -28,16 +28,6 @@ from tests.core.model import Fleet, Instance, settings_for_tests
 
 
 @pytest.fixture
-async def fleet(nursery: trio.Nursery) -> Fleet:
-    return Fleet(nursery)
-
-
-@pytest.fixture
-async def desk(fleet: Fleet) -> PriceDesk:
-    return await fleet.start_instance("a")
-
-
-@pytest.fixture
 def instance(fleet: Fleet, desk: PriceDesk) -> Instance:
     return fleet.instances["a"]
 

@@ -10,7 +10,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from core.admissions import Joined
 from core.batches import Result
+from core.flush_policy import View
 from core.waiters import Waiter
+from core.window import Window
 from core.windows import Windows
 from tests.core.model import START_MS, Fleet, Instance
 
@@ -102,3 +104,23 @@ async def test_that_a_batch_was_full_is_void_once_redis_was_away(instance: Insta
     await break_redis(instance)
     with joined(windows, waiter_for(8), admitted()):
         assert [view.size for view in windows.views()] == [1]
+
+
+async def test_that_a_batch_is_ripe_is_said_when_it_fills_up_and_not_again_for_each_that_joins_it(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """While no call may be made a batch grows on, and each time that it is said costs a round."""
+    window = Window(View(BATCH, "bitcoin", due_at=5, size=1), threshold=3)
+    said: list[int] = []  # and how large it was then
+    for size in range(1, 7):
+        window.join(waiter_for(8), size)
+        if size == 1:
+            nursery.start_soon(window.run, lambda: said.append(window.view.size))
+        await wait_all_tasks_blocked()
+    assert (said, window.view.size) == ([3], 6)
+
+    window.open(6)
+    await wait_all_tasks_blocked()
+    window.release()
+    await wait_all_tasks_blocked()
+    assert said == [3, 6, 6]

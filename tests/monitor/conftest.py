@@ -1,14 +1,18 @@
 """A running app in the hands of a test: sample rows, its keys, its clock; nothing of the home folder is touched."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from textual._context import active_app
+from textual.pilot import Pilot
 
+from core.process import collect_garbage_seldom
 from monitor.app import MonitorApp
 from monitor.rows import (
     BatchRow,
@@ -29,7 +33,10 @@ from monitor.state import Connected, Heard, Lost
 from monitor.widgets.drawn import Drawn
 from monitor.widgets.live_table import LiveTable
 
+T = TypeVar("T")
+
 AT_MS = 45_382_104
+QUIET_ROUNDS = 3
 LINE = [2, 3, 5, 3, 2, 3, 3, 4, 6, 2, 1, 3]
 
 
@@ -37,6 +44,35 @@ LINE = [2, 3, 5, 3, 2, 3, 3, 4, 6, 2, 1, 3]
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _garbage_is_collected_seldom() -> Iterator[None]:
+    """As while the monitor runs: widgets are many small objects."""
+    before = gc.get_threshold()
+    collect_garbage_seldom()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Textual's pilot sleeps until the process looks idle; here it waits until nothing is left to do."""
+    for place in ("textual.app.wait_for_idle", "textual.pilot.wait_for_idle"):
+        monkeypatch.setattr(place, settled)
+
+
+async def settled(*_: float) -> None:
+    """Wait until the running app and all widgets in sight have nothing left to do, and what they did made no more."""
+    app = active_app.get()
+    pilot = Pilot[None](app)
+    quiet = 0
+    while quiet < QUIET_ROUNDS:
+        await pilot._wait_for_screen()
+        app.screen._on_timer_update()  # as sixty times a second
+        pumps = [app, *app.screen.walk_children(with_self=True)]
+        quiet = 0 if any(pump.message_queue_size for pump in pumps) else quiet + 1
 
 
 def batch(coin_id: str = "bitcoin", **changes: Any) -> BatchRow:
@@ -266,6 +302,12 @@ class Watched:
         return lines
 
 
+def run_plain(story: Coroutine[object, object, T]) -> T:
+    """On asyncio's own loop: where trio-asyncio was imported, `asyncio.run` takes another."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(story)
+
+
 Story = Callable[[Watched], Awaitable[None]]
 
 
@@ -276,4 +318,4 @@ def watch(story: Story, *, size: tuple[int, int] = (80, 24), source: Quiet | Non
         async with Watched(source).running(size) as watched:
             await story(watched)
 
-    asyncio.run(main())
+    run_plain(main())

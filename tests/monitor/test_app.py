@@ -13,7 +13,7 @@ from monitor.screens.help import HelpScreen
 from monitor.source import Hear, Note, Rewound
 from monitor.state import Connected, Lost
 from monitor.widgets.drawn import Drawn
-from tests.monitor.conftest import Quiet, Replay, Watched, batch, watch
+from tests.monitor.conftest import Quiet, Replay, Watched, batch, run_plain, watch
 
 
 def painted(watched: Watched) -> int:
@@ -32,14 +32,14 @@ def test_what_a_source_tells_is_on_the_screen() -> None:
     async def main() -> None:
         app = MonitorApp(Told())
         async with app.run_test(size=(80, 24)) as pilot:
-            await pilot.pause(0.1)
+            await pilot.pause()
             app.paint()
             said = {widget.id: widget.said.plain for widget in app.screen.query(Drawn)}
             assert "● 1/1 up" in said["header"]
             assert "▶ LIVE" in said["header"]
             assert said["strip"] == "12:34:56.104   instance api-1       api-1 started"
 
-    asyncio.run(main())
+    run_plain(main())
 
 
 def test_a_lost_redis_shows_at_once_and_its_return_takes_the_banner_away() -> None:

@@ -1,13 +1,12 @@
 """One look: as text, as JSON, from Redis or a recording; and what is said when there is nothing to see."""
 
-import asyncio
 import json
 import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,17 +20,12 @@ from monitor.once import NobodyAnswers, Report, as_json, as_text, look, look_bac
 from monitor.recording import Recorder, Recording
 from monitor.source import RedisSource
 from monitor.state import Connected, Lost
+from tests.monitor.conftest import run_plain
 from tests.monitor.samples import batch, caller, coin, flushed, message, snapshot
 
 T = TypeVar("T")
 
 DOCS = Path(__file__).parents[2] / "docs" / "monitor.md"
-
-
-def run_plain(story: Coroutine[object, object, T]) -> T:
-    """On asyncio's own loop: where trio-asyncio was imported, `asyncio.run` takes another."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(story)
 
 
 def told(number: int, coin_id: str = "bitcoin") -> Message:

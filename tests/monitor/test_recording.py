@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import gzip
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -25,6 +25,7 @@ from monitor.recording import (
 )
 from monitor.source import Controls, Hear, Note, Rewound, Said, Source
 from monitor.state import Connected, Heard, Lost, State, Unreadable, apply
+from tests.monitor.conftest import run_plain
 
 T = TypeVar("T")
 
@@ -55,12 +56,6 @@ heards: st.SearchStrategy[Heard] = st.one_of(
     ),
 )
 stories = st.lists(st.tuples(st.integers(0, 3000).map(lambda ms: ms / 1000), heards), max_size=12)
-
-
-def run_plain(story: Coroutine[object, object, T]) -> T:
-    """On asyncio's own loop: where trio-asyncio was imported, `asyncio.run` takes another."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(story)
 
 
 class Clock:

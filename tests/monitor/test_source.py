@@ -1,7 +1,7 @@
 """Against a real Valkey: what instances publish is heard, and what happens when Redis goes and comes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Self, TypeVar
 
 import pytest
@@ -15,6 +15,7 @@ from monitor.app import MonitorApp
 from monitor.source import RedisSource, Said
 from monitor.state import Connected, Lost, Unreadable
 from server.local import LocalValkey
+from tests.monitor.conftest import run_plain
 from tests.monitor.samples import batch, flushed, message, snapshot
 
 PATIENCE_S = 20
@@ -22,12 +23,6 @@ WHOLE = message("api-1", snapshot(batch("bitcoin")), number=1)
 
 
 T = TypeVar("T")
-
-
-def run_plain(story: Coroutine[object, object, T]) -> T:
-    """On asyncio's own loop: where trio-asyncio was imported, `asyncio.run` takes another."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(story)
 
 
 @pytest.fixture
@@ -123,7 +118,9 @@ def test_a_word_that_is_no_event_is_told_as_unreadable_and_does_no_harm(redis_ur
     listen(redis_url, story)
 
 
-def test_a_monitor_says_that_it_watches_and_writes_no_key(redis_url: str) -> None:
+def test_a_monitor_says_that_it_watches_and_writes_no_key(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_WORD_EVERY_S", 0.2)
+
     async def story(listener: Listener) -> None:
         async with Redis.from_url(redis_url) as redis, redis.pubsub() as feed:
             await redis.config_resetstat()

@@ -319,6 +319,11 @@ class TestBudget:
         assert (box.minute_calls, box.per_minute, box.month_calls, box.per_month) == (21, 30, 4813, 10_000)
         assert (box.month_projected, box.lasts, box.call_in_s) == (10_400, False, 2.0)
 
+    def test_the_month_has_as_many_calls_as_the_instance_says_that_knows_of_most(self) -> None:
+        state = after(message("api-1", snapshot(budget=replace(BUDGET, month_calls=4820))))
+        newest = replace(BUDGET, month_calls=4812)
+        assert views.budget(after(message("api-2", snapshot(budget=newest)), start=state), 0.0).month_calls == 4820
+
     def test_the_pace_is_that_of_this_month(self) -> None:
         box = views.budget(after(message("api-1", snapshot())), 0.0)
         assert box.pace_s == 30 * 86_400 / 9700  # November

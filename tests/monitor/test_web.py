@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,17 +17,12 @@ import pytest
 
 from core.events import VERSION, Message
 from monitor.recording import Recorder
+from tests.monitor.conftest import run_plain
 
 T = TypeVar("T")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE_S = 25
-
-
-def run_plain(story: Coroutine[object, object, T]) -> T:
-    """On asyncio's own loop: where trio-asyncio was imported, `asyncio.run` takes another."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(story)
 
 
 @pytest.fixture(scope="module")

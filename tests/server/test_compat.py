@@ -7,7 +7,7 @@ import pytest
 
 from core.batches import Wanted
 from core.errors import UnknownCoin, UnlistedCurrency, UpstreamFailed
-from core.freshness import FETCH, Freshness
+from core.freshness import Freshness
 from core.prices import CURRENCIES
 from server.app import create_app
 from server.compat.queries import PriceQuery
@@ -38,7 +38,7 @@ async def test_all_coins_are_admitted_at_once_with_the_age_that_the_operator_all
     assert world.desk.admitted == [Request(wanted, "user:ada", WITHIN_30_S)]
 
 
-@pytest.mark.parametrize(("max_age_s", "freshness"), [(90, Freshness(max_age_s=90)), (0, FETCH)])
+@pytest.mark.parametrize(("max_age_s", "freshness"), [(90, Freshness(max_age_s=90)), (0, Freshness(max_age_s=0))])
 async def test_the_operator_chooses_how_old_a_price_may_be(
     bearer: dict[str, str], max_age_s: int, freshness: Freshness
 ) -> None:

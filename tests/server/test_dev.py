@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -41,10 +41,45 @@ def free_ports(count: int) -> int:
         return port
 
 
+@contextmanager
+def state_folder_in(place: Path) -> Iterator[Path]:
+    """A state folder whose cluster, wherever that lies, is removed at the end."""
+    folder = place / "state"
+    yield folder
+    if (folder / "postgres").exists():
+        home_for(folder / "postgres").remove_cluster()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A state folder in which none has run yet."""
+    with state_folder_in(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder for the next test after the last: to make a cluster takes longer than all else of a start."""
+    with state_folder_in(tmp_path_factory.mktemp("used")) as folder:
+        yield folder
+
+
+class Errors:
+    """What is written to a file from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+        self._begin = path.stat().st_size
+
+    def read(self) -> str:
+        return self.path.read_bytes()[self._begin :].decode()
+
+
 class Dev:
     """A dev that a test started, and its state folder."""
 
-    def __init__(self, process: trio.Process, state: StateFolder, errors: Path) -> None:
+    def __init__(self, process: trio.Process, state: StateFolder, errors: Errors) -> None:
         self.process = process
         self.state = state
         self._errors = errors
@@ -52,7 +87,7 @@ class Dev:
 
     @property
     def errors(self) -> str:
-        return self._errors.read_text()
+        return self._errors.read()
 
     @property
     def running(self) -> Running:
@@ -78,9 +113,9 @@ class Dev:
 async def started(
     folder: Path, *options: str, command: Sequence[str] = (*CRYPTOPULSE, "dev"), **environment: str
 ) -> AsyncGenerator[Dev]:
-    """A dev in `folder`; whatever the test did, nothing of it is left afterwards."""
-    errors = folder.with_suffix(".err")
-    with errors.open("ab") as stderr:
+    """A dev in `folder`; whatever the test did, no process of it is left afterwards."""
+    errors = Errors(folder.with_suffix(".err"))
+    with errors.path.open("ab") as stderr:
         process = await trio.lowlevel.open_process(
             [*command, *options],
             env={**UNSET, **environment},
@@ -107,14 +142,8 @@ async def end(dev: Dev) -> None:
     if dev.process.stdout:
         await dev.process.stdout.aclose()
     if not dev.state.is_in_use():
-        await trio.to_thread.run_sync(clear, dev.state.path, left)
-
-
-def clear(folder: Path, left: Running | None) -> None:
-    for pid in left.pids.values() if left else ():
-        processes.end(pid)
-    if (folder / "postgres").exists():
-        home_for(folder / "postgres").remove_cluster()
+        for pid in left.pids.values() if left else ():
+            await trio.to_thread.run_sync(processes.end, pid)
 
 
 def options(folder: Path, port: int, *more: str) -> list[str]:
@@ -145,8 +174,7 @@ def curls_of(banner: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-async def test_its_curls_are_answered_and_ctrl_c_answers_who_waits_and_ends_all_it_started(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
+async def test_its_curls_are_answered_and_ctrl_c_answers_who_waits_and_ends_all_it_started(folder: Path) -> None:
     two = options(folder, free_ports(2), "--instances", "2")
     async with started(folder, *two, ADMIN_USER="ada") as dev:
         one, other, (token, crowd) = curls_of(await dev.banner())
@@ -171,8 +199,7 @@ async def test_its_curls_are_answered_and_ctrl_c_answers_who_waits_and_ends_all_
         assert dev.state.recorded() is None
 
 
-async def test_term_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
+async def test_term_while_it_starts_leaves_nothing(folder: Path) -> None:
     async with started(folder, *options(folder, free_ports(1))) as dev:
         while not dev.state.recorded():  # noqa: ASYNC110 - another process; bounded by the test's own time limit
             await trio.sleep(0.01)
@@ -182,12 +209,11 @@ async def test_term_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
         assert await all_gone(pids)
 
 
-async def test_term_to_make_alone_ends_everything(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
-    arguments = shlex.join(options(folder, free_ports(1)))
+async def test_term_to_make_alone_ends_everything(used: Path) -> None:
+    arguments = shlex.join(options(used, free_ports(1)))
     binaries = f"BIN={Path(sys.executable).parent}"
     make = ("make", "-C", str(REPOSITORY), "-o", ".venv/ready", "dev", binaries, f"ARGS={arguments}")
-    async with started(folder, command=make) as dev:
+    async with started(used, command=make) as dev:
         await dev.banner()
         pids = dev.running.pids
         dev.process.terminate()
@@ -195,16 +221,15 @@ async def test_term_to_make_alone_ends_everything(tmp_path: Path) -> None:
         assert await all_gone(pids)
 
 
-async def test_after_a_kill_the_next_one_ends_what_was_left_and_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
-    same = options(folder, free_ports(1))
-    async with started(folder, *same) as killed:
+async def test_after_a_kill_the_next_one_ends_what_was_left_and_goes_on(used: Path) -> None:
+    same = options(used, free_ports(1))
+    async with started(used, *same) as killed:
         await killed.banner()
         left = killed.running
         secrets = killed.state.secrets()
         killed.process.kill()
         await killed.status()
-        async with started(folder, *same) as dev:
+        async with started(used, *same) as dev:
             await dev.banner()
             assert await all_gone(left.pids)
             assert dev.state.secrets() == secrets
@@ -212,19 +237,17 @@ async def test_after_a_kill_the_next_one_ends_what_was_left_and_goes_on(tmp_path
             assert set(dev.running.pids.values()).isdisjoint(left.pids.values())
 
 
-async def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_told_so(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
+async def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_told_so(used: Path, folder: Path) -> None:
     port = free_ports(1)
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(started(folder, *options(folder, port)))
+        first = await stack.enter_async_context(started(used, *options(used, port)))
         await first.banner()
-        same_folder = await stack.enter_async_context(started(folder, *options(folder, free_ports(1))))
+        same_folder = await stack.enter_async_context(started(used, *options(used, free_ports(1))))
         assert await same_folder.status() == 1
         assert same_folder.errors.splitlines()[-1] == (
-            f"Error: another `cryptopulse dev` runs in {folder}: stop it, or give this one another --state-dir"
+            f"Error: another `cryptopulse dev` runs in {used}: stop it, or give this one another --state-dir"
         )
-        other = tmp_path / "other"
-        same_port = await stack.enter_async_context(started(other, *options(other, port)))
+        same_port = await stack.enter_async_context(started(folder, *options(folder, port)))
         assert await same_port.status() == 1
         assert same_port.errors.splitlines()[-1].startswith(f"Error: port {port} is taken: end what listens there")
         statuses: list[int] = []
@@ -233,12 +256,11 @@ async def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_told_so(tm
 
 
 @pytest.mark.parametrize("victim", ["simulator", "server"])
-async def test_a_child_that_ends_by_itself_ends_everything_and_is_named(tmp_path: Path, victim: str) -> None:
-    folder = tmp_path / "state"
+async def test_a_child_that_ends_by_itself_ends_everything_and_is_named(used: Path, victim: str) -> None:
     port = free_ports(1)
     name = {"simulator": "simulator", "server": f"server-{port}"}[victim]
     told = {"simulator": "the simulator", "server": f"the server on port {port}"}[victim]
-    async with started(folder, *options(folder, port)) as dev:
+    async with started(used, *options(used, port)) as dev:
         await dev.banner()
         pids = dev.running.pids
         os.kill(pids[name], signal.SIGKILL)
@@ -249,19 +271,17 @@ async def test_a_child_that_ends_by_itself_ends_everything_and_is_named(tmp_path
         assert await all_gone(pids)
 
 
-async def test_a_wrong_setting_of_the_users_ends_it_with_the_servers_own_words(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
+async def test_a_wrong_setting_of_the_users_ends_it_with_the_servers_own_words(used: Path) -> None:
     port = free_ports(1)
-    async with started(folder, *options(folder, port), BATCH_THRESHOLD="many") as dev:
+    async with started(used, *options(used, port), BATCH_THRESHOLD="many") as dev:
         assert await dev.status() == 1
         assert "BATCH_THRESHOLD: 'many' given" in dev.errors
         assert f"Error: the server on port {port} ended by itself (exit status 2)" in dev.errors
 
 
-async def test_live_starts_no_simulator(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
+async def test_live_starts_no_simulator(used: Path) -> None:
     nobody_listens = f"http://127.0.0.1:{free_ports(1)}"
-    here = options(folder, free_ports(1), "--live")
-    async with started(folder, *here, COINGECKO_BASE_URL=nobody_listens) as dev:
+    here = options(used, free_ports(1), "--live")
+    async with started(used, *here, COINGECKO_BASE_URL=nobody_listens) as dev:
         assert f"from CoinGecko, {nobody_listens}" in await dev.banner()
         assert "simulator" not in dev.running.pids

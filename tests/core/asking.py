@@ -1,0 +1,47 @@
+"""Requests to an instance of the model, and what became of them, when."""
+
+from typing import Any
+
+import pytest
+import trio
+
+from core.batches import Quote, Wanted
+from core.errors import CryptoPulseError
+from core.price_desk import PriceDesk
+
+Answer = tuple[float, Quote | CryptoPulseError]  # when, what
+
+
+class Asked:
+    """Answers as they come in."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    @property
+    def quotes(self) -> list[Quote]:
+        return [answer for _, answer in self.answers if isinstance(answer, Quote)]
+
+    @property
+    def errors(self) -> list[type[CryptoPulseError]]:
+        return [type(answer) for _, answer in self.answers if isinstance(answer, CryptoPulseError)]
+
+    @property
+    def times(self) -> list[Any]:
+        return [pytest.approx(at) for at, _ in self.answers]
+
+    async def ask(
+        self, desk: PriceDesk, coin_id: str = "bitcoin", currency: str = "usd", caller: str = "user:a"
+    ) -> None:
+        try:
+            async with desk.admit([Wanted(coin_id, (currency,))], caller=caller) as admitted:
+                answer: Quote | CryptoPulseError = await admitted.waiters[0].quote(currency)
+        except CryptoPulseError as error:
+            answer = error
+        self.answers.append((trio.current_time(), answer))
+
+
+async def ask_at_once(asked: Asked, *args: tuple[Any, ...]) -> None:
+    async with trio.open_nursery() as nursery:
+        for each in args:
+            nursery.start_soon(asked.ask, *each)
