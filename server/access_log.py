@@ -10,9 +10,11 @@ import structlog
 import trio
 from werkzeug.exceptions import NotFound
 
-from server.asgi import App, Message, Receive, Send, send_answer
+from server.asgi import send_answer
 from server.errors import error_answer, most_telling
-from server.notes import Notes, Scope, notes_of
+from server.http1.asgi import App, Message, Receive, Scope, Send
+from server.http1.connection import CLIENT
+from server.notes import Notes, notes_of
 
 _CLIENT_LEFT = 499  # as nginx writes it
 _SERVER_ERROR = 500
@@ -36,7 +38,7 @@ class AccessLog:
         scope["path"] = decoded_path(scope)
         request_id = _request_id(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        exchange = _Exchange(receive, send, request_id)
+        exchange = _Exchange(scope, receive, send, request_id)
         started = trio.current_time()
         try:
             await self._answer(scope, exchange)
@@ -77,7 +79,9 @@ class AccessLog:
 class _Exchange:
     """One request's two ends, watched."""
 
-    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        # Only our own connections tell; Hypercorn's let whoever receives know.
+        self._client = scope.get("extensions", {}).get(CLIENT)
         self._receive = receive
         self._send = send
         self._request_id = request_id.encode()
@@ -87,7 +91,8 @@ class _Exchange:
     @property
     def outcome(self) -> int | None:
         """The status, 499 if the client left before there was one, None if the server ended first."""
-        return _CLIENT_LEFT if self.status is None and self._left else self.status
+        left = self._left or (self._client is not None and self._client.has_left)
+        return _CLIENT_LEFT if self.status is None and left else self.status
 
     async def receive(self) -> Message:
         """The next message from the client."""

@@ -1,19 +1,9 @@
-"""ASGI's words, and an answer said in them."""
-
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+"""An answer said in ASGI's words."""
 
 from server.answers import Answer
 from server.charges import charge_headers
-from server.notes import Scope, notes_of
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Any, Any, Any], Awaitable[None]]
-
-# The extension of a connection that cancels a request whose client left, and says so: `has_left`.
-CLIENT = "cryptopulse.client"
+from server.http1.asgi import Scope, Send
+from server.notes import notes_of
 
 
 async def send_answer(send: Send, scope: Scope, answer: Answer) -> None:

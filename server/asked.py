@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 
 from quart import request
 
-from server.notes import Notes, Scope, notes_of
+from server.http1.asgi import Scope
+from server.notes import Notes, notes_of
 from server.services import Services, services
 
 

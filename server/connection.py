@@ -1,4 +1,4 @@
-"""One HTTP request between Hypercorn and Quart-Trio."""
+"""One HTTP request between its connection and Quart-Trio."""
 
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class Connection(TrioASGIHTTPConnection):
     """Cancels the handler when the client leaves, but not while Hypercorn tidies up after a finished answer.
 
-    Hypercorn tells the app `http.disconnect` after each answer too, from within the `send` of its last part.
-    Quart-Trio takes that for a leaving client and cancels this very `send`: Hypercorn then never starts its
-    keep-alive timer, and an idle connection stays open for ever, or until the graceful timeout when shutting down.
+    Where it serves, with HTTP/2, Hypercorn tells the app `http.disconnect` after each answer too, from within the
+    `send` of its last part. Quart-Trio takes that for a leaving client and cancels this very `send`: Hypercorn then
+    never starts its keep-alive timer, and an idle connection stays open for ever, or until the graceful timeout when
+    shutting down.
     """
 
     def __init__(self, app: "Quart", scope: "HTTPScope") -> None:

@@ -11,7 +11,8 @@ from core.limits import OverLimit
 from server.answers import Answer, encode, error_body
 from server.auth import InvalidToken
 from server.compat.errors import coingecko_error, is_drop_in, with_short_wait
-from server.notes import Scope, notes_of
+from server.http1.asgi import Scope
+from server.notes import notes_of
 
 # For what Quart and Werkzeug refuse by themselves.
 _MESSAGES = {
@@ -20,7 +21,10 @@ _MESSAGES = {
     405: "This path does not take that method. See the Allow header.",
     408: "The body came too slowly. Send the request again.",
     413: "The body is too large.",
+    414: "The address is too long.",
+    431: "The headers are too large, or too many.",
     500: "Something went wrong on our side. Try again, and tell us the X-Request-Id if it stays.",
+    501: "Only the transfer encoding 'chunked' is known here.",
 }
 _DEFAULT_RETRY_AFTER_S = 1
 _OF_EVERY_ERROR = {"Content-Type": "application/json", "Cache-Control": "no-store"}

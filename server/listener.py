@@ -1,9 +1,9 @@
-"""Hypercorn, set up: where it listens, how many it lets in, how long it waits.
+"""Where the server listens, how many it lets in, how long it waits.
 
-The loop that accepts connections is ours, since Hypercorn's lets in as many as come; each connection is Hypercorn's.
+Connections are ours (server/http1/). One whose client turns out to want HTTP/2 or a WebSocket goes on with Hypercorn.
+TLS is for whatever stands in front.
 """
 
-import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,15 +11,14 @@ from functools import partial
 
 import structlog
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 from quart_trio import QuartTrio
 
 from core.settings import Settings
+from server.access_log import AccessLog
+from server.http1.asgi import App, Receive, Scope, Send
+from server.http1.connection import Connection
+from server.http1.handover import Hypercorn
+from server.http1.site import Site
 
 # Beyond the last deadline of an admitted request, for its answer to get out.
 _GRACE_S = 0.5
@@ -81,15 +80,25 @@ async def serving(
     waits any more connections are still let in, to be told 503.
     """
     url = _url(listener)
-    context = WorkerContext(None)
-    async with trio.open_nursery() as connections, trio.open_nursery() as nursery:
-        connect = partial(_connect, ASGIWrapper(app), _config(), context)
-        let_in = partial(_let_in, connections, settings.max_connections, connect)
+    site = Site(app, _refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
+    hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
+    async with _dismissing(site), trio.open_nursery() as connections, trio.open_nursery() as nursery:
+        let_in = partial(_let_in, connections, settings.max_connections, partial(_connect, site, hypercorn))
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
         grace_s = settings.batch_result_timeout_ms / 1000 + _GRACE_S
-        nursery.start_soon(_close, draining, wait_empty, accepting, context, connections.cancel_scope, grace_s)
+        end = partial(_end, site, hypercorn)
+        nursery.start_soon(_close, draining, wait_empty, accepting, end, connections.cancel_scope, grace_s)
         yield url
+
+
+@asynccontextmanager
+async def _dismissing(site: Site) -> AsyncIterator[None]:
+    """A block in which connections that wait too long for a request are ended."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(site.idlers.watch)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def _accept(
@@ -111,7 +120,7 @@ async def _close(
     draining: trio.Event,
     wait_empty: Callable[[], Awaitable[None]],
     accepting: trio.CancelScope,
-    context: WorkerContext,
+    end: Callable[[], Awaitable[None]],
     connections: trio.CancelScope,
     grace_s: float,
 ) -> None:
@@ -120,7 +129,7 @@ async def _close(
     connections.deadline = trio.current_time() + grace_s
     await wait_empty()
     accepting.cancel()
-    await context.terminated.set()
+    await end()
     connections.deadline = min(connections.deadline, trio.current_time() + _LAST_ANSWERS_S)
 
 
@@ -140,44 +149,35 @@ async def _let_in(
         _log.error("a connection failed", exc_info=errors)
 
 
-class _Connection(TCPServer):
-    """Hypercorn's, with two bounds that it lacks.
-
-    It ends when the client leaves, and not only when the keep-alive timer runs out. And a client that does not read is
-    left after 10 s: Hypercorn shields its sending from every cancel, so one such client could keep the process alive.
-    """
-
-    async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
-            return
-        try:
-            async with self.send_lock:
-                with trio.fail_after(_IDLE_S):
-                    await self.stream.send_all(event.data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            await trio.aclose_forcefully(self.stream)
-            await self.protocol.handle(Closed())
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
+async def _connect(site: Site, hypercorn: Hypercorn, stream: trio.SocketStream) -> None:
+    sock = _plain(stream.socket)
+    with sock:
+        rest = await Connection(site, sock).run()
+        if rest is not None:
+            await hypercorn.go_on(sock, rest)
 
 
-async def _connect(app: ASGIWrapper, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
-    await _Connection(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type] # plain ones too
+def _plain(sock: trio.socket.SocketType) -> socket.socket:
+    """The socket without trio's part, which costs more than what it does for us."""
+    plain = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+    plain.settimeout(0)
+    return plain
+
+
+async def _end(site: Site, hypercorn: Hypercorn) -> None:
+    site.end()
+    await hypercorn.end()
+
+
+def _refusal(error: Exception) -> App:
+    """An app that answers with an error, and a line in the log, as the real one does."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI has it
+        raise error
+
+    return AccessLog(refuse)
 
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _config() -> Config:
-    config = Config()
-    config.keep_alive_timeout = _IDLE_S
-    config.keep_alive_max_requests = _REQUESTS_PER_CONNECTION
-    config.include_server_header = False
-    config.accesslog = None  # our own has the request id
-    config.errorlog = logging.getLogger("hypercorn.error")
-    return config

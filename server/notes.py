@@ -1,12 +1,10 @@
 """What becomes known of a request while it is answered, for its line in the log and for its answer."""
 
-from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from core.limits import Charge
-
-Scope = MutableMapping[str, Any]  # of ASGI
+from server.http1.asgi import Scope
 
 _KEY = "cryptopulse.notes"
 

@@ -9,11 +9,12 @@ import re
 from core.batches import Wanted
 from core.prices import parse_coin_id
 from server.answers import Answer, batch_headers, ok, price_text
-from server.asgi import CLIENT, App, Receive, Send, send_answer
+from server.asgi import send_answer
 from server.asked import Asked
 from server.cache_control import freshness_headers, requested_freshness
+from server.http1.asgi import App, Receive, Scope, Send
+from server.http1.connection import CLIENT
 from server.inputs import PriceQuery, read_query
-from server.notes import Scope
 from server.outcomes import ask
 from server.services import Services
 from server.users import sender

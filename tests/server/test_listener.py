@@ -1,4 +1,4 @@
-"""The app behind a real Hypercorn: connections, leaving clients, the way out."""
+"""The app behind real connections: leaving clients, hostile ones, the way out."""
 
 import itertools
 import signal
@@ -237,6 +237,39 @@ async def test_an_oversize_body_in_chunks_is_413(url: str) -> None:
         answer = await received(stream)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b'{"statusCode":413,' in answer
+
+
+async def test_a_malformed_chunk_is_400_and_logged_once(url: str, log_lines: Lines) -> None:
+    async with connected(url) as stream:
+        await stream.send_all(
+            b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\nno\r\n"
+        )
+        answer = await received(stream)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b'{"statusCode":400,' in answer
+    assert [line["status"] for line in log_lines if line["event"] == "request"] == [400]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", "400 Bad Request"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "501 Not Implemented"),
+        (b"GET /" + b"a" * 50_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "414 Request-URI Too Long"),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000, "431 Request Header Fields Too Large"),
+    ],
+)
+async def test_what_is_no_http_is_an_error_as_any_other(
+    url: str, log_lines: Lines, request_: bytes, status: str
+) -> None:
+    async with connected(url) as stream:
+        await stream.send_all(request_)
+        answer = await received(stream)
+    assert answer.startswith(f"HTTP/1.1 {status}\r\n".encode())
+    for part in (b"content-type: application/json\r\n", b"x-request-id: ", b"connection: close\r\n", b'{"statusCode":'):
+        assert part in answer
+    assert [f"{line['status']}" for line in log_lines if line["event"] == "request"] == [status[:3]]
 
 
 async def test_a_websocket_is_refused(url: str) -> None:

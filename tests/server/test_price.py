@@ -22,9 +22,9 @@ from core.errors import (
     UpstreamLimited,
 )
 from core.limits import Charge, OverLimit
-from server.asgi import CLIENT, App, Message, Receive, Send
 from server.auth import issue_token
-from server.notes import Scope
+from server.http1.asgi import App, Message, Receive, Scope, Send
+from server.http1.connection import CLIENT
 from server.price import ShortWay
 from tests.server.fakes import SECRET, World, make_quote
 
