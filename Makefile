@@ -40,8 +40,8 @@ monitor-demo: .venv/ready ## watch a recorded minute of two servers, one of whic
 picture: .venv/ready ## draw the README's picture of the monitor from that recording
 	@$(BIN)/python -m benchmarks.monitor_picture docs/monitor.svg
 
-bench: .venv/ready ## how many upstream calls batching saves
-	@$(BIN)/python -m benchmarks.reduction $(ARGS)
+bench: .venv/ready ## what batching saves and costs, in one report, under 20 minutes (ARGS=--quick to see that it works)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-monitor: .venv/ready ## what the monitor takes, and what it costs those it watches (ARGS=--servers)
 	@$(BIN)/python -m benchmarks.monitor $(ARGS)

@@ -9,9 +9,13 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from core.forecast import Forecast
+    from core.settings import Settings
 
 _LAST_PORT = 65_535
 _STATE_DIR = click.option(
@@ -163,6 +167,72 @@ def token(sub: str, username: str | None, expires: int, state_dir: Path) -> None
     if not 0 < len(sub) <= LONGEST_SUBJECT:
         raise click.ClickException(f"--sub is 1 to {LONGEST_SUBJECT} characters")
     click.echo(issue_token(secret, subject=sub, username=username or sub, expires_s=expires))
+
+
+@main.command()
+@click.argument("trace", type=click.File(encoding="utf-8"))
+@click.option(
+    "--latency-ms", type=click.FloatRange(0, 60_000), default=300, show_default=True, help="What a call takes upstream."
+)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def simulate(trace: TextIO, latency_ms: float, *, as_json: bool) -> None:
+    """Say what recorded traffic would cost, with the settings of the environment.
+
+    TRACE is a file of JSON lines, or - for what comes in: {"at": 0.25, "coin": "bitcoin"} is a request. "at" is seconds
+    or an ISO time; "vsCurrency" and "maxAge", in seconds, may be added. Nothing is asked for, no server runs.
+    """
+    import msgspec
+
+    from core.forecast import TraceError, foretell, read_trace, terms_of
+
+    settings = _settings_without_secrets()
+    try:
+        arrivals = read_trace(trace)
+    except (TraceError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{trace.name} cannot be read: {error}") from None
+    forecast = foretell(arrivals, terms_of(settings, latency_ms=latency_ms))
+    click.echo(msgspec.json.encode(forecast) if as_json else _told(forecast, settings.upstream_calls_per_month))
+
+
+def _settings_without_secrets() -> "Settings":
+    """The settings as a server reads them, but for what only a server needs."""
+    from pydantic import ValidationError
+
+    from core.settings import SHORTEST_SECRET_BYTES, Settings
+
+    made_up: dict[str, Any] = {
+        **dict.fromkeys(("admin_user", "admin_pass"), "-"),
+        "jwt_secret": "-" * SHORTEST_SECRET_BYTES,
+        "database_url": "postgresql://-",
+        "redis_url": "redis://-",
+    }
+    try:
+        return Settings(**made_up)
+    except ValidationError as error:
+        problems = [
+            (".".join(map(str, each["loc"])).upper(), each["msg"].removeprefix("Value error, "))
+            for each in error.errors()
+        ]
+        raise _WrongSettings("\n".join(f"{name}: {why}" if name else why for name, why in problems)) from None
+
+
+def _told(forecast: "Forecast", calls_per_month: int | None) -> str:
+    """A forecast as a table."""
+    month = f"{forecast.calls_a_month:,}"
+    if calls_per_month:
+        month += f", {forecast.calls_a_month / calls_per_month:.0%} of UPSTREAM_CALLS_PER_MONTH={calls_per_month}"
+    rows = {
+        "requests": f"{forecast.requests:,} in {forecast.seconds:,.1f} s",
+        "answered": f"{forecast.answered:,}",
+        "refused, timed out": f"{forecast.refused:,}, {forecast.timed_out:,}",
+        "upstream calls": f"{forecast.calls:,}; the fewest possible: {forecast.optimum:,}",
+        "calls in 60 s at most": f"{forecast.most_calls_a_minute:,}",
+        "calls in 30 such days": month,
+        "saved": "-" if forecast.saved is None else f"{forecast.saved:.1%}, compared with one call an answer",
+    }
+    if waits := forecast.wait_ms:
+        rows["wait p50, p95, p99, max"] = f"{waits.p50:.0f}, {waits.p95:.0f}, {waits.p99:.0f}, {waits.max:.0f} ms"
+    return "\n".join(f"{name:<26}{value}" for name, value in rows.items())
 
 
 def _one_makes_sense_only_with(options: Mapping[str, tuple[bool, str, bool]]) -> None:

@@ -1,65 +1,90 @@
-"""What a replay came to, as figures; pure.
+"""What a run came to, as figures; pure.
 
-summarize("off", outcomes, calls).reduction
+spread([3.0, 1.0, 2.0]).p50                 # 2.0
+summarize(seen, calls_at, refused=0, fewest=3).reduction
 """
 
 import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 import msgspec
 
-from benchmarks.replay import Outcome
-from simulator import Call
-
-_OK = 200
-_TOO_MANY_REQUESTS = 429
+_OK = "200"
 _MINUTE_S = 60.0
 
 
-class Waits(msgspec.Struct, frozen=True):
-    """How long those who were answered had waited, in milliseconds."""
+class Spread(msgspec.Struct, frozen=True):
+    """How values are spread."""
 
     p50: float
     p95: float
     p99: float
     max: float
+    mean: float
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """The figures of one variant."""
+class Seen(msgspec.Struct, frozen=True):
+    """What became of one request; `outcome` is a status, or why there was none."""
 
-    variant: str
+    outcome: str
+    wait_ms: float
+    age_s: float | None = None  # of the price that answered
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one variant on one trace."""
+
     requests: int
     answered: int  # with 200
-    other: dict[str, int]  # {status, or "no answer": requests}
+    other: dict[str, int]  # {outcome: requests}
     calls: int  # that the upstream got
     calls_refused: int  # of these: with 429
     calls_in_a_minute: int  # in any at most
+    fewest: int  # calls that could have answered all, each within a window of its own
     requests_per_call: float | None  # None: no call was made
     reduction: float | None  # the share of calls saved; None: nothing was answered
-    wait_ms: Waits | None
-    late_ms: float  # how far the sender was behind the trace at worst
+    wait_ms: Spread | None
+    age_s: Spread | None
+
+    @property
+    def share(self) -> float:
+        """Of all requests, how many were answered."""
+        return self.answered / self.requests if self.requests else 0.0
 
 
-def summarize(variant: str, outcomes: Sequence[Outcome], calls: Sequence[Call]) -> Summary:
+def summarize(seen: Sequence[Seen], calls_at: Sequence[float], *, refused: int, fewest: int) -> Summary:
     """Count what became of the requests, and what it cost in upstream calls, which are in order."""
-    waits = sorted(outcome.wait_ms for outcome in outcomes if outcome.status == _OK)
-    answered = len(waits)
-    other = Counter(str(outcome.status or "no answer") for outcome in outcomes if outcome.status != _OK)
+    answers = [each for each in seen if each.outcome == _OK]
+    calls, answered = len(calls_at), len(answers)
     return Summary(
-        variant=variant,
-        requests=len(outcomes),
+        requests=len(seen),
         answered=answered,
-        other=dict(other),
-        calls=len(calls),
-        calls_refused=sum(call.status == _TOO_MANY_REQUESTS for call in calls),
-        calls_in_a_minute=most_within(_MINUTE_S, [call.monotonic for call in calls]),
-        requests_per_call=answered / len(calls) if calls else None,
-        reduction=1 - len(calls) / answered if answered else None,
-        wait_ms=Waits(*(percentile(waits, share) for share in (0.5, 0.95, 0.99, 1))) if waits else None,
-        late_ms=max((outcome.late_ms for outcome in outcomes), default=0.0),
+        other=dict(Counter(each.outcome for each in seen if each.outcome != _OK)),
+        calls=calls,
+        calls_refused=refused,
+        calls_in_a_minute=most_within(_MINUTE_S, calls_at),
+        fewest=fewest,
+        requests_per_call=answered / calls if calls else None,
+        reduction=1 - calls / answered if answered else None,
+        wait_ms=spread([each.wait_ms for each in answers]),
+        age_s=spread([each.age_s for each in answers if each.age_s is not None]),
     )
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """How they are spread, to four digits or so; None where there are none."""
+    if not values:
+        return None
+    ascending = sorted(values)
+    shares = [percentile(ascending, share) for share in (0.5, 0.95, 0.99, 1)]
+    return Spread(*(round(value, 4) for value in (*shares, math.fsum(ascending) / len(ascending))))
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median, or not a number where there are none."""
+    return median(values) if values else math.nan
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:

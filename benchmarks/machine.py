@@ -1,4 +1,7 @@
-"""On what a benchmark ran: figures without it mean nothing."""
+"""On what a benchmark ran: figures without it mean nothing.
+
+described(this_machine())
+"""
 
 import os
 import platform
@@ -42,3 +45,10 @@ def _lines(path: Path) -> list[str]:
 def _cpu(lines: Iterable[str]) -> str:
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def described(machine: Machine) -> str:
+    """The machine in a paragraph."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    runs_on = f"{machine.cpu}, {machine.cores} cores, load {machine.load} before"
+    return f"{runs_on}; {machine.system}, {machine.python}; {versions}."

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.monitor_terminal import cpu_s_of
-from benchmarks.service import _environment
+from benchmarks.service import clean_environment
 from server.auth import issue_token
 from server.local import running_postgres, running_valkey
 from server.local.upstream import SIMULATE
@@ -96,7 +96,8 @@ def running_stage(folder: Path, settings: Mapping[str, str], latency_ms: float =
         _running_simulator(latency_ms) as simulator_url,
     ):
         own = {"REDIS_URL": valkey.url, "DATABASE_URL": postgres.url, "COINGECKO_BASE_URL": simulator_url}
-        environment = {**_environment(settings), **own, "JWT_SECRET": secrets.token_hex(32)}
+        quiet = clean_environment({"LOG_LEVEL": "warning", **settings})
+        environment = {**quiet, **own, "JWT_SECRET": secrets.token_hex(32)}
         subprocess.run([*_CRYPTOPULSE, "migrate"], env=environment, check=True)  # noqa: S603 - ours
         stage = Stage(valkey.url, simulator_url, environment, folder / "instances.log")
         try:

@@ -1,121 +1,88 @@
-"""How many upstream calls batching saves: `make bench`, or `python -m benchmarks.reduction --help`.
+"""How many upstream calls each policy makes for the same requests: `python -m benchmarks.reduction --help`.
 
-One seeded trace goes through the real service once for each variant of it: real Valkey, Postgres and HTTP, server
-processes of their own, and the simulator in CoinGecko's place, whose record tells how often it was called. A hard case:
-
-    python -m benchmarks.reduction --rate 300 --seconds 60 --coins 500 --limit-per-minute 30 --variants original,budget
+The same seeded traces go through every variant on a virtual clock, and some of them through two real instances with our
+simulator in CoinGecko's place, whose record tells how often it was called.
 """
 
-import sys
-import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 import msgspec
 import trio
 
-from benchmarks.figures import summarize
-from benchmarks.machine import this_machine
-from benchmarks.replay import replay
-from benchmarks.report import Options, Report, Run, described, shipped
-from benchmarks.service import running_service
-from benchmarks.simulation import optimum
-from benchmarks.trace import KNOWN_COINS, Arrival, Traffic, coin_ids, make_trace
-from benchmarks.variants import Variant, chosen
-from server.local.lifetimes import Stop
+from benchmarks.alone import Options, alone, options
+from benchmarks.contestants import OURS
+from benchmarks.figures import Seen, Spread, summarize
+from benchmarks.picture import Panel, drawn
+from benchmarks.replay import Outcome, replay
+from benchmarks.report import Section, Table, number, quantiles
+from benchmarks.service import Ground, running
+from benchmarks.trace import KNOWN_COINS, SHAPES, Shape, coin_ids
+from benchmarks.variants import A_MINUTE, BUDGET, FRESHNESS, OFF, ORIGINAL, PATIENT, SHIPPED, VARIANTS, Variant, shipped
+from benchmarks.virtual import LATENCY_MS, NotOptimal, Run, simulated
+from core.simulation import optimum
 
-RESULTS = Path(__file__).with_name("results")
-_INTERRUPTED = 130  # as shells write it
+_VIRTUAL_S = 600.0
+_REAL_S = 12.0
+_INSTANCES = 2
+_OK = 200
+_REFUSED = 429
+_HEAD = (
+    "variant", "requests", "answered", "calls", "calls / fewest", "requests a call", "reduction",
+    "refused upstream (429)", "wait p50 / p95 / p99 / max, s", "age of prices p50 / p95 / p99 / max, s",
+)  # fmt: skip
 
+_TEXT = f"""\
+The same requests at the same times for every variant. *Fewest* are the calls of somebody who knew all requests beforehand
+and answered each within {shipped("batch_window_ms") / 1000:g} s, with any number of coins a call. A call takes {LATENCY_MS} ms. Freshness alone
+can make do with fewer, since there requests allow an older price. Waits are of those who were answered; *reduction* is
+1 - calls / answered. On the virtual clock an upstream's refusal is known at once, and puts off the next call as in the
+service. Without a threshold, and with calls that take no time, the calls are as few as possible: else this would have
+ended with an error; on two real instances one more is let pass.
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--rate", type=click.FloatRange(0.1, 500), default=40, help="Requests a second, over all instances.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=15, help="How long each variant gets requests.")
-@click.option("--coins", type=click.IntRange(1, 10_000), default=20, help="How many coins are asked for.")
-@click.option("--skew", type=click.FloatRange(0, 10), default=1.0, help="Zipf's exponent; 0: all coins equally often.")
-@click.option("--seed", type=int, default=1, help="Which trace.")
-@click.option("--latency-ms", type=click.FloatRange(0, 2000), default=100, help="What a call takes upstream.")
-@click.option("--limit-per-minute", type=click.IntRange(1), help="How many calls a minute the upstream lets in.")
-@click.option("--instances", type=click.IntRange(1, 16), default=2, help="Server processes.")
-@click.option("--variants", default="off,original,ride-along", help="Which to compare; with a limit also: budget.")
-@click.option(
-    "--results", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="Where the raw JSON goes."
-)
-def main(
-    *,
-    rate: float,
-    seconds: float,
-    coins: int,
-    skew: float,
-    seed: int,
-    latency_ms: float,
-    limit_per_minute: int | None,
-    instances: int,
-    variants: str,
-    results: Path,
-) -> None:
-    """Measure how many upstream calls batching saves, and how long requests wait for it."""
-    traffic = Traffic(rate=rate, seconds=seconds, coins=coins, skew=skew, seed=seed)
-    options = Options(traffic, latency_ms, instances, limit_per_minute)
-    try:
-        compared = chosen(variants, limit_per_minute)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--variants") from error
-    stop = Stop()
-    reports: list[Report] = []
-    trio.run(_until_told, options, compared, stop, reports)
-    if stop.failure:
-        raise click.ClickException(stop.failure)
-    if not reports:
-        sys.exit(_INTERRUPTED)
-    [report] = reports
-    click.echo(f"\n{described(report)}")
-    click.echo(f"\nEvery request: {_saved(report, results)}")
+"""  # noqa: E501 - figures stand in for what is longer
 
 
-async def _until_told(options: Options, variants: Sequence[Variant], stop: Stop, reports: list[Report]) -> None:
-    """Add the report to `reports`, unless `stop` comes first."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stop.on_signal)
-        with stop.scope:
-            reports.append(await _measure(options, variants, stop))
-        nursery.cancel_scope.cancel()
+def measure(base: Ground, told: Options) -> Section:
+    """Run everything."""
+    seconds = 60.0 if told.quick else _VIRTUAL_S
+    virtual = simulated(seconds, told.seed)
+    shapes = [SHAPES[0]] if told.quick else [SHAPES[0], SHAPES[3]]
+    variants = [SHIPPED] if told.quick else [OFF, ORIGINAL, SHIPPED, BUDGET, FRESHNESS, PATIENT]
+    real = [_real(base, shape, variant, told) for shape in shapes for variant in variants]
+    return Section(
+        name="reduction",
+        text=_TEXT + _meanings(),
+        headline=_headline(virtual),
+        tables=[*_virtual_tables(virtual, seconds), *_real_tables(real)],
+        raw={"seconds": seconds, "virtual": virtual, "real": real},
+        pictures={"Calls against waits": _picture(virtual, seconds)},
+    )
 
 
-async def _measure(options: Options, variants: Sequence[Variant], stop: Stop) -> Report:
-    began_at, machine = datetime.now(UTC), this_machine()
-    trace = make_trace(options.traffic)
-    users = users_within_limit(len(trace))
+def _meanings() -> str:
+    return "\n".join(f"- *{variant.name}*: {variant.meaning}." for variant in VARIANTS)
+
+
+def _real(base: Ground, shape: Shape, variant: Variant, told: Options) -> Run:
+    seconds = 3.0 if told.quick else _REAL_S
+    trace = shape.make(seconds, told.seed)
+    made_up = {coin_id: {"usd": "1.5"} for coin_id in coin_ids(shape.coins)[len(KNOWN_COINS) :]}
+    limit = A_MINUTE if variant in (BUDGET, FRESHNESS) else None
+    simulator = {"latency_ms": LATENCY_MS, "limit_per_minute": limit or 0, "prices": made_up}
+    click.echo(f"reduction: {shape.name}, {variant.name}, two instances …", err=True)
+    with running(base, OURS, instances=_INSTANCES, settings=variant.settings, simulator=simulator) as service:
+        before = len(service.recorded_calls())
+        outcomes = trio.run(
+            replay, trace, service.urls, service.tokens(users_within_limit(len(trace))), variant.headers
+        )
+        calls = service.recorded_calls()[before:]
     fewest = optimum(trace, shipped("batch_window_ms") / 1000)
-    runs = [await _run(variant, options, trace, users, stop) for variant in variants]
-    return Report(began_at, options, users, fewest, machine, runs)
-
-
-async def _run(variant: Variant, options: Options, trace: Sequence[Arrival], users: int, stop: Stop) -> Run:
-    click.echo(f"{variant.name}: {len(trace)} requests in {options.traffic.seconds:g} s …", err=True)
-    with tempfile.TemporaryDirectory(prefix="cryptopulse-bench-") as folder:
-        async with running_service(
-            Path(folder),
-            instances=options.instances,
-            simulator=_simulator_for(options),
-            settings=variant.settings,
-            stop=stop,
-        ) as service:
-            outcomes = await replay(trace, service.urls, service.tokens(users))
-            calls = await service.upstream_calls()
-    return Run(variant, summarize(variant.name, outcomes, calls), outcomes)
-
-
-def _simulator_for(options: Options) -> dict[str, object]:
-    """What the simulator is told, also of the coins that it does not know by itself."""
-    made_up = coin_ids(options.traffic.coins)[len(KNOWN_COINS) :]
-    return {
-        "latency_ms": options.latency_ms,
-        "limit_per_minute": options.limit_per_minute or 0,
-        "prices": {coin_id: {"usd": "1.5"} for coin_id in made_up},
-    }
+    if variant is PATIENT and len(calls) > fewest + 1:
+        raise NotOptimal(f"{shape.name}, two instances: {len(calls)} calls, where {fewest} would do")
+    refused = sum(call.status == _REFUSED for call in calls)
+    summary = summarize(_seen(outcomes), [call.monotonic for call in calls], refused=refused, fewest=fewest)
+    return Run(shape.name, variant.name, limit, summary)
 
 
 def users_within_limit(requests: int) -> int:
@@ -123,11 +90,82 @@ def users_within_limit(requests: int) -> int:
     return max(1, -(-requests // shipped("throttle_global_limit")))
 
 
-def _saved(report: Report, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"reduction-{report.began_at:%Y%m%dT%H%M%SZ}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    return path
+def _seen(outcomes: Sequence[Outcome]) -> list[Seen]:
+    return [Seen(str(each.status or "no answer"), each.wait_ms, each.age_s) for each in outcomes]
+
+
+def _virtual_tables(runs: Sequence[Run], seconds: float) -> list[Table]:
+    tables = []
+    for shape in SHAPES:
+        for limit in (None, A_MINUTE):
+            rows = [_row(run) for run in runs if (run.shape, run.limit_a_minute) == (shape.name, limit)]
+            refuses = f"an upstream that refuses above {limit} calls a minute" if limit else "an upstream without limit"
+            title = f"{shape.name.capitalize()}: {shape.meaning}; {seconds:g} s on a virtual clock, {refuses}"
+            tables.append(Table(_HEAD, rows, title))
+    return tables
+
+
+def _real_tables(runs: Sequence[Run]) -> list[Table]:
+    limited = (
+        f"budget and freshness on an upstream that refuses above {A_MINUTE} calls a minute, the others without limit"
+    )
+    return [
+        Table(
+            _HEAD, [_row(run) for run in runs if run.shape == shape], f"{shape}: {_INSTANCES} real instances; {limited}"
+        )
+        for shape in dict.fromkeys(run.shape for run in runs)
+    ]
+
+
+def _row(run: Run) -> list[str]:
+    summary = run.summary
+    return [
+        run.variant,
+        str(summary.requests),
+        f"{summary.share:.1%}",
+        str(summary.calls),
+        number(summary.calls / summary.fewest, ".2f"),
+        number(summary.requests_per_call, ".1f"),
+        number(summary.reduction, ".1%"),
+        str(summary.calls_refused),
+        quantiles(_in_seconds(summary.wait_ms), ".2f"),
+        quantiles(summary.age_s, ".2f"),
+    ]
+
+
+def _in_seconds(waits_ms: Spread | None) -> Spread | None:
+    return Spread(*(value / 1000 for value in msgspec.structs.astuple(waits_ms))) if waits_ms else None
+
+
+def _picture(runs: Sequence[Run], seconds: float) -> str:
+    """Calls a minute against the mean wait, on the upstream without limit."""
+    minutes = seconds / 60
+    panels = []
+    for shape in SHAPES:
+        those = [run for run in runs if run.shape == shape.name and run.limit_a_minute is None]
+        points = {
+            run.variant: (max(run.summary.wait_ms.mean / 1000, 0.01), run.summary.calls / minutes)
+            for run in those
+            if run.summary.wait_ms
+        }
+        panels.append(Panel(shape.name, points, those[0].summary.fewest / minutes))
+    return drawn(panels, "mean wait, s", "upstream calls a minute")
+
+
+def _headline(runs: Sequence[Run]) -> str:
+    zipf = {run.variant: run.summary for run in runs if run.shape == SHAPES[3].name and run.limit_a_minute == A_MINUTE}
+    original, budget = zipf[ORIGINAL.name], zipf[BUDGET.name]
+    return (
+        f"500 coins, 30 calls a minute: answered {budget.share:.1%} with {budget.calls} calls, "
+        f"original {original.share:.1%} with {original.calls}; without threshold the fewest possible on every trace"
+    )
+
+
+@click.command()
+@options
+def main(**how: object) -> None:
+    """Measure how many upstream calls batching saves, and how long requests wait for it."""
+    alone(measure, how)
 
 
 if __name__ == "__main__":

@@ -1,136 +1,89 @@
-"""A benchmark that ran, as a text with a table; pure.
+"""What benchmarks hand in, and how it is written down: Markdown with pictures, and raw JSON beside it.
 
-print(table([summarize("off", outcomes, calls), summarize("ride-along", other_outcomes, other_calls)]))
+write(Report(began_at, machine, [section]), Path("report"))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from textwrap import fill
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from benchmarks.figures import Summary, Waits
-from benchmarks.machine import Machine
-from benchmarks.replay import Outcome
-from benchmarks.trace import Traffic
-from benchmarks.variants import Variant
-from core.settings import Settings
+from benchmarks.figures import Spread
+from benchmarks.machine import Machine, described
 
-_LABEL_WIDTH = 24
-_COLUMN_WIDTH = 16
-_TEXT_WIDTH = 110
 _NONE = "-"
 
 
-def shipped(setting: str) -> int:
-    """The default of a setting that is a number."""
-    return int(Settings.model_fields[setting].default)
+class Table(msgspec.Struct, frozen=True):
+    """Rows under a head; every cell is a text."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+    def __str__(self) -> str:
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"**{self.title}**\n\n{table}" if self.title else table
 
 
-class Run(msgspec.Struct, frozen=True):
-    """One variant, its figures, and the requests that they are made from."""
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """What one benchmark has to say."""
 
-    variant: Variant
-    summary: Summary
-    outcomes: Sequence[Outcome]
+    name: str
+    text: str
+    headline: str  # one line for the terminal
+    tables: Sequence[Table]
+    raw: Any
+    pictures: Mapping[str, str] = {}  # {what it shows: SVG}
 
-
-class Options(msgspec.Struct, frozen=True):
-    """What the command line asks for."""
-
-    traffic: Traffic
-    latency_ms: float
-    instances: int
-    limit_per_minute: int | None  # of the upstream
+    def __str__(self) -> str:
+        shown = [f"![{what}]({file_of(what)})" for what in self.pictures]
+        return "\n\n".join([f"## {self.name.capitalize()}", self.text, *shown, *map(str, self.tables)])
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Everything that is known about a benchmark that ran."""
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
 
     began_at: datetime
-    options: Options
-    users: int
-    optimum: int  # the fewest calls that could answer all requests within the window
+    took_s: float
+    arguments: str
     machine: Machine
-    runs: Sequence[Run]
+    sections: Sequence[Section]
+
+    def __str__(self) -> str:
+        began = f"{self.began_at:%d %B %Y, %H:%M} UTC"
+        how = f"`make bench{self.arguments}`, begun {began}, took {self.took_s / 60:.0f} minutes."
+        trust = "Compare within this run only: medians and ratios, never a number alone with one from another machine."
+        return "\n\n".join(["# What was measured", f"{how} {trust}", described(self.machine), *map(str, self.sections)])
 
 
-def table(summaries: Sequence[Summary]) -> str:
-    """A column for each variant."""
-    rows = [
-        _row("", [summary.variant for summary in summaries]),
-        _row("requests", [str(summary.requests) for summary in summaries]),
-        _row("answered 200", [str(summary.answered) for summary in summaries]),
-        _row("other statuses", [_other(summary.other) for summary in summaries]),
-        _row("upstream calls", [str(summary.calls) for summary in summaries]),
-        _row("refused with 429", [str(summary.calls_refused) for summary in summaries]),
-        _row("calls in 60 s at most", [str(summary.calls_in_a_minute) for summary in summaries]),
-        _row("requests per call", [_figure(summary.requests_per_call, ".2f") for summary in summaries]),
-        _row("reduction", [_figure(summary.reduction, ".1%") for summary in summaries]),
-    ]
-    for name in Waits.__struct_fields__:
-        waits = [getattr(summary.wait_ms, name, None) for summary in summaries]
-        rows.append(_row(f"wait {name}, ms", [_figure(wait, ".0f") for wait in waits]))
-    rows.append(_row("sent late at most, ms", [_figure(summary.late_ms, ".0f") for summary in summaries]))
-    return "\n".join(rows)
+def write(report: Report, folder: Path) -> Path:
+    """Put everything into a folder; where the text is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = folder / "report.md"
+    text.write_text(f"{report}\n", encoding="utf-8")
+    for section in report.sections:
+        raw = {"began_at": report.began_at, "machine": report.machine, "raw": section.raw}
+        # Compact but for one line a benchmark: it is read by programs.
+        (folder / f"{section.name}.json").write_bytes(msgspec.json.encode(raw) + b"\n")
+        for what, svg in section.pictures.items():
+            (folder / file_of(what)).write_text(svg, encoding="utf-8")
+    return text
 
 
-def _row(label: str, cells: Sequence[str]) -> str:
-    return (f"{label:<{_LABEL_WIDTH}}" + "".join(f"{cell:>{_COLUMN_WIDTH}}" for cell in cells)).rstrip()
+def file_of(what: str) -> str:
+    """The name of the file with a picture of this."""
+    return f"{what.lower().replace(',', '').replace(' ', '-')}.svg"
 
 
-def _other(other: dict[str, int]) -> str:
-    return ", ".join(f"{count} x {status}" for status, count in sorted(other.items())) or "none"
-
-
-def _figure(value: float | None, form: str) -> str:
+def number(value: float | None, form: str = ".0f") -> str:
+    """A figure, or a dash where there is none."""
     return _NONE if value is None else format(value, form)
 
 
-def described(report: Report) -> str:
-    """What ran, the table, how to read it, and on which machine."""
-    figures = table([run.summary for run in report.runs])
-    variants = [run.variant for run in report.runs]
-    return "\n\n".join([_what_ran(report), figures, _how_to_read(variants), _on_what(report.machine)])
-
-
-def _what_ran(report: Report) -> str:
-    options, traffic = report.options, report.options.traffic
-    requests = f"{traffic.rate:g} requests/s for {traffic.seconds:g} s (Poisson)"
-    coins = f"{traffic.coins} coins (Zipf, exponent {traffic.skew:g})"
-    limit = f"{options.limit_per_minute} calls a minute" if options.limit_per_minute else "no limit"
-    service = f"{options.instances} instances; upstream latency {options.latency_ms:g} ms, {limit}"
-    window_s = shipped("batch_window_ms") / 1000
-    return f"""\
-{requests}, {coins}, seed {traffic.seed}, {report.users} users.
-{service}.
-The same requests at the same times for all. Whoever knew them all beforehand would need {report.optimum} calls to
-answer each within {window_s:g} s."""
-
-
-def _how_to_read(variants: Sequence[Variant]) -> str:
-    as_shipped = f"BATCH_THRESHOLD={shipped('batch_threshold')}, BATCH_WINDOW_MS={shipped('batch_window_ms')}"
-    terms = {variant.name: f"{_set(variant)}: {variant.meaning}" for variant in variants} | {
-        "as shipped": f"{as_shipped}, and a call takes along what is open.",
-        "calls": "those in the simulator's record, refused ones too.",
-        "reduction": "1 - upstream calls / answered.",
-        "wait": "of the requests answered 200, from their time in the trace.",
-    }
-    return "\n".join(_explained(term, text) for term, text in terms.items())
-
-
-def _set(variant: Variant) -> str:
-    return ", ".join(f"{name}={value}" for name, value in variant.settings.items()) or "as shipped"
-
-
-def _explained(term: str, text: str) -> str:
-    return fill(text, _TEXT_WIDTH, initial_indent=f"{term + ':':<12}", subsequent_indent=" " * 12)
-
-
-def _on_what(machine: Machine) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    return f"""\
-{machine.cpu}, {machine.cores} cores for clients and servers alike, load {machine.load} before.
-{machine.system}, {machine.python}.
-{versions}.
-Each run on new servers; LOG_LEVEL=warning, Postgres without fsync, all else as shipped."""
+def quantiles(spread: Spread | None, form: str = ".0f") -> str:
+    """p50, p95, p99 and max."""
+    return " / ".join(number(getattr(spread, name, None), form) for name in ("p50", "p95", "p99", "max"))

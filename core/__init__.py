@@ -3,6 +3,7 @@
 The layers, from the front door down; imports point only downwards:
 
     service                    the whole core, opened and closed in order
+    forecast                   what recorded traffic would cost; simulation: the flush policy on a virtual clock
     snapshots                  how this instance stands, for monitors
     price_desk                 admit(coins): charge, join, wait, answer
     windows                    one for each batch that somebody waits for here, in one nursery; alone settles them

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -173,6 +174,35 @@ class TestMonitor:
         )
 
 
+class TestSimulate:
+    @pytest.fixture
+    def trace(self, tmp_path: Path) -> str:
+        path = tmp_path / "trace.jsonl"
+        path.write_text('{"at": 0, "coin": "bitcoin"}\n{"at": 100, "coin": "bitcoin"}\n')
+        return str(path)
+
+    def test_it_tells_what_traffic_would_cost_without_any_secret(self, trace: str) -> None:
+        result = run("simulate", trace, UPSTREAM_CALLS_PER_MONTH="10000")
+        assert result.exit_code == 0
+        assert "upstream calls            2; the fewest possible: 2" in result.output
+        assert "51,840, 518% of UPSTREAM_CALLS_PER_MONTH=10000" in result.output
+
+    def test_settings_are_those_of_the_environment(self, trace: str) -> None:
+        told = json.loads(run("simulate", trace, "--json", "--latency-ms", "0", BATCH_WINDOW_MS="1000").output)
+        assert told["wait_ms"]["max"] == 1000
+
+    def test_a_line_that_cannot_be_read_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "trace.jsonl"
+        path.write_text('{"at": 0, "coin": "bitcoin"}\n{"at": 1, "coin": "BTC"}\n')
+        result = run("simulate", str(path))
+        assert result.exit_code == 1
+        assert only_line(result.stderr).startswith(f"Error: {path} cannot be read: line 2: A coin id is")
+
+    def test_a_wrong_setting_is_named(self, trace: str) -> None:
+        result = run("simulate", trace, BATCH_THRESHOLD="three")
+        assert (result.exit_code, only_line(result.stderr).partition(":")[0]) == (2, "BATCH_THRESHOLD")
+
+
 class TestDev:
     def test_what_went_wrong_is_one_line(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def fail(*arguments: object) -> NoReturn:
@@ -216,7 +246,7 @@ def test_it_knows_its_version() -> None:
 def test_it_runs_as_a_module() -> None:
     command = [sys.executable, "-P", "-m", "cryptopulse", "--help"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
-    for name in ("dev", "serve", "monitor", "migrate", "token"):
+    for name in ("dev", "serve", "monitor", "migrate", "simulate", "token"):
         assert f"\n  {name} " in shown
 
 

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import trio
 
-from benchmarks.connections import Connections
+from benchmarks.connections import Answer, Connections
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CLOSING = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -37,7 +37,9 @@ async def started(server: Server, nursery: trio.Nursery) -> Server:
 
 async def test_a_connection_is_used_again(nursery: trio.Nursery) -> None:
     server, connections = await started(Server(OK, OK), nursery), Connections()
-    assert [await connections.get(server.url, target, {"A": "b"}) for target in ("/1", "/2")] == [200, 200]
+    assert [await connections.get(server.url, target, {"A": "b"}) for target in ("/1", "/2")] == [
+        Answer(200, b"{}")
+    ] * 2
     assert server.connections == 1
     host = server.url.removeprefix("http://")
     assert server.heads[1].splitlines()[:3] == ["GET /2 HTTP/1.1", f"Host: {host}", "A: b"]
@@ -47,7 +49,7 @@ async def test_a_connection_is_used_again(nursery: trio.Nursery) -> None:
 
 async def test_a_connection_that_the_server_will_close_is_not(nursery: trio.Nursery) -> None:
     server, connections = await started(Server(CLOSING), nursery), Connections()
-    assert [await connections.get(server.url, "/", {}) for _ in range(2)] == [404, 404]
+    assert [await connections.get(server.url, "/", {}) for _ in range(2)] == [Answer(404, b"")] * 2
     assert server.connections == 2
     nursery.cancel_scope.cancel()
 
@@ -56,9 +58,9 @@ async def test_a_connection_that_was_idle_for_long_is_not(
     nursery: trio.Nursery, mock_clock: trio.testing.MockClock
 ) -> None:
     server, connections = await started(Server(OK, OK), nursery), Connections()
-    assert await connections.get(server.url, "/", {}) == 200
+    assert await connections.get(server.url, "/", {}) == Answer(200, b"{}")
     mock_clock.jump(5)
-    assert await connections.get(server.url, "/", {}) == 200
+    assert await connections.get(server.url, "/", {}) == Answer(200, b"{}")
     assert server.connections == 2
     connections.close()
     nursery.cancel_scope.cancel()

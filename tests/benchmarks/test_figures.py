@@ -1,41 +1,42 @@
 import pytest
 
-from benchmarks.figures import Waits, most_within, percentile, summarize
-from benchmarks.replay import Outcome
-from simulator import Call
+from benchmarks.figures import Seen, Spread, Summary, most_within, percentile, spread, summarize
 
 
-def outcome(status: int | None = 200, wait_ms: float = 1.0, late_ms: float = 0.0) -> Outcome:
-    return Outcome(0.0, "bitcoin", "http://test", status, wait_ms, late_ms)
+def summary(seen: list[Seen], calls_at: list[float], refused: int = 0) -> Summary:
+    return summarize(seen, calls_at, refused=refused, fewest=1)
 
 
-def call(status: int = 200, at_s: float = 0.0) -> Call:
-    ids, codes = ("bitcoin",), ("usd",)
-    return Call(at=at_s, monotonic=at_s, path="/", ids=ids, vs_currencies=codes, status=status, api_key=None)
+def answers(count: int) -> list[Seen]:
+    return [Seen("200", 1.0, age_s=0.5)] * count
 
 
 def test_the_reduction_is_the_share_of_answers_that_took_no_call() -> None:
-    summary = summarize("on", [outcome()] * 10, [call()] * 4)
-    assert (summary.requests, summary.answered, summary.calls) == (10, 10, 4)
-    assert summary.requests_per_call == 2.5
-    assert summary.reduction == pytest.approx(0.6)
+    figures = summary(answers(10), [0.0] * 4)
+    assert (figures.requests, figures.answered, figures.calls, figures.share) == (10, 10, 4, 1.0)
+    assert figures.requests_per_call == 2.5
+    assert figures.reduction == pytest.approx(0.6)
 
 
-def test_what_was_not_answered_saves_nothing_and_is_told_by_status() -> None:
-    outcomes = [outcome(), outcome(), outcome(504), outcome(504), outcome(429), outcome(None)]
-    summary = summarize("on", outcomes, [call()] * 2)
-    assert (summary.requests, summary.answered, summary.reduction) == (6, 2, 0.0)
-    assert summary.other == {"504": 2, "429": 1, "no answer": 1}
+def test_what_was_not_answered_saves_nothing_and_is_told_by_its_outcome() -> None:
+    figures = summary([*answers(2), Seen("504", 8000.0), Seen("504", 8000.0), Seen("429", 0.0)], [0.0] * 2)
+    assert (figures.requests, figures.answered, figures.reduction, figures.share) == (5, 2, 0.0, 0.4)
+    assert figures.other == {"504": 2, "429": 1}
 
 
-def test_calls_that_the_upstream_refused_are_calls_and_are_told_apart() -> None:
-    summary = summarize("original", [outcome()] * 4, [call(), call(429), call(429)])
-    assert (summary.calls, summary.calls_refused) == (3, 2)
+def test_waits_and_ages_are_those_of_the_answered() -> None:
+    figures = summary([Seen("200", 3.0, age_s=20.0), Seen("504", 8000.0)], [0.0], refused=1)
+    assert (figures.wait_ms, figures.age_s) == (Spread(3, 3, 3, 3, 3), Spread(20, 20, 20, 20, 20))
+    assert figures.calls_refused == 1
 
 
-def test_the_busiest_minute_is_found_wherever_it_begins() -> None:
-    calls = [call(at_s=at_s) for at_s in (0, 50, 70, 80, 105, 109.9)]
-    assert summarize("original", [outcome()], calls).calls_in_a_minute == 5
+def test_a_spread_tells_quantiles_and_mean() -> None:
+    assert spread([float(value) for value in range(1, 101)]) == Spread(50, 95, 99, 100, 50.5)
+
+
+def test_nothing_answered_makes_no_figure_up() -> None:
+    figures = summary([], [])
+    assert (figures.requests_per_call, figures.reduction, figures.wait_ms, figures.age_s) == (None, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -45,20 +46,6 @@ def test_what_comes_a_minute_after_another_is_in_another_minute(instants: list[f
     assert most_within(60, instants) == most
 
 
-def test_waits_are_those_of_the_answered() -> None:
-    outcomes = [outcome(wait_ms=float(wait)) for wait in range(1, 101)] + [outcome(504, wait_ms=8000.0)]
-    assert summarize("on", outcomes, [call()]).wait_ms == Waits(p50=50, p95=95, p99=99, max=100)
-
-
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.51, 3), (0.99, 4), (1, 4)])
 def test_a_percentile_is_a_value_that_was_seen(share: float, value: float) -> None:
     assert percentile([1, 2, 3, 4], share) == value
-
-
-def test_a_sender_that_fell_behind_is_told() -> None:
-    assert summarize("on", [outcome(late_ms=3.0), outcome(late_ms=12.0)], [call()]).late_ms == 12.0
-
-
-def test_nothing_answered_makes_no_figure_up() -> None:
-    summary = summarize("off", [], [])
-    assert (summary.requests_per_call, summary.reduction, summary.wait_ms) == (None, None, None)

@@ -1,71 +1,59 @@
-"""The whole benchmark, small: real servers, real processes."""
+"""A whole benchmark, small: real servers, real processes; and the pure parts of it."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
-from click.testing import CliRunner
 
-from benchmarks.reduction import main
-from benchmarks.report import Report
-from benchmarks.variants import chosen
+from benchmarks import virtual
+from benchmarks.reduction import users_within_limit
+from benchmarks.trace import SHAPES
+from benchmarks.variants import BUDGET, FRESHNESS, PATIENT, SHIPPED, VARIANTS
+from benchmarks.virtual import NotOptimal, assert_optimal, simulated
 
 REPOSITORY = Path(__file__).parents[2]
-SMALL = ("--rate=20", "--seconds=2", "--coins=2", "--latency-ms=0", "--seed=7")
 
 
-def printed_by(*arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmarks.reduction", *arguments]
+@pytest.mark.timeout(150)  # real servers, on a busy machine
+def test_it_runs_alone_and_writes_what_it_says(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.reduction", "--quick", "--results", str(tmp_path)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
             printed, _ = process.communicate()
         finally:
             process.terminate()  # it ends what it started
     assert process.returncode == 0
-    return printed
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    [real] = re.findall(r"real instances.*\n\n(?:\|.*\n){2}\| ride-along \| (\d+) \| ([\d.]+)% \| (\d+) ", report)
+    assert real[1] == "100.0"
+    assert 0 < int(real[2]) < int(real[0])
+    assert report.partition("## ")[2].strip() in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"report.md", "reduction.json", "calls-against-waits.svg"}
 
 
-def cells(printed: str, label: str) -> list[str]:
-    """A row of the table, split."""
-    [row] = re.findall(rf"^{label}  +(.+)$", printed, re.MULTILINE)
-    return re.split(r"  +", row)
+def test_of_all_variants_only_patience_and_older_prices_come_to_the_fewest_calls() -> None:
+    runs = {(run.shape, run.variant): run.summary for run in simulated(60, seed=1) if run.limit_a_minute is None}
+    for shape in SHAPES:
+        assert runs[shape.name, PATIENT.name].calls == runs[shape.name, PATIENT.name].fewest
+        for variant in VARIANTS:
+            figures = runs[shape.name, variant.name]
+            assert figures.share == 1
+            assert figures.calls >= figures.fewest or variant is FRESHNESS
+    assert runs["steady", SHIPPED.name].calls > runs["steady", BUDGET.name].calls
 
 
-@pytest.mark.timeout(150)  # three variants, each on new servers, and on a busy machine
-def test_batching_saves_calls_and_the_printed_figures_are_those_that_were_counted(tmp_path: Path) -> None:
-    printed = printed_by(*SMALL, "--results", str(tmp_path))
-    [path] = tmp_path.glob("*.json")
-    report = msgspec.json.decode(path.read_bytes(), type=Report)
-    off, original, ride_along = summaries = [run.summary for run in report.runs]
-
-    assert {len(run.outcomes) for run in report.runs} == {off.requests}
-    assert [(run.answered, run.other) for run in summaries] == [(off.requests, {})] * 3
-    assert 0 < report.optimum <= ride_along.calls <= original.calls < off.calls <= off.requests
-
-    assert [run.variant for run in report.runs] == chosen("off,original,ride-along", limit_per_minute=None)
-    assert cells(printed, "requests") == [str(run.requests) for run in summaries]
-    assert cells(printed, "upstream calls") == [str(run.calls) for run in summaries]
-    assert cells(printed, "reduction") == [f"{1 - run.calls / run.answered:.1%}" for run in summaries]
-    assert str(path) in printed
+def test_within_a_budget_an_upstream_like_the_free_plan_refuses_nothing() -> None:
+    limited = [run for run in simulated(60, seed=1) if run.limit_a_minute and run.variant == BUDGET.name]
+    assert [(run.summary.calls_refused, run.summary.share) for run in limited] == [(0, 1.0)] * len(SHAPES)
 
 
-@pytest.mark.timeout(100)
-def test_within_a_budget_the_upstream_refuses_nothing_also_of_coins_that_are_made_up(tmp_path: Path) -> None:
-    limited = ("--limit-per-minute=60", "--variants=budget", "--coins=400", "--skew=0")
-    printed_by(*SMALL, *limited, "--results", str(tmp_path))
-    [path] = tmp_path.glob("*.json")
-    [run] = msgspec.json.decode(path.read_bytes(), type=Report).runs
-    assert (run.summary.answered, run.summary.other) == (run.summary.requests, {})
-    assert any(outcome.coin_id.startswith("made-up") for outcome in run.outcomes)
-    assert run.summary.calls_refused == 0
-    assert 0 < run.summary.calls_in_a_minute <= 60
+def test_a_policy_that_makes_a_call_too_many_ends_it_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual, "PATIENT", SHIPPED)
+    with pytest.raises(NotOptimal, match=r"steady: \d+ calls, where \d+ would do"):
+        assert_optimal("steady", SHAPES[0].make(60, 1))
 
 
-@pytest.mark.parametrize("arguments", [["--variants=of"], ["--variants=budget"]])
-def test_a_variant_that_there_is_not_starts_nothing(arguments: list[str]) -> None:
-    refused = CliRunner().invoke(main, arguments)
-    assert refused.exit_code == 2
-    assert "Invalid value for --variants: no variant" in refused.output
+def test_no_user_comes_to_the_limit_as_shipped() -> None:
+    assert [users_within_limit(requests) for requests in (0, 1, 20, 21, 800)] == [1, 1, 1, 2, 40]

@@ -4,7 +4,7 @@ from functools import partial
 import trio
 
 from benchmarks.replay import replay
-from benchmarks.trace import Arrival
+from core.simulation import Arrival
 
 # More than the 100 that an HTTP client lets out at a time if nothing else is said.
 CROWD = 150

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.simulation import optimum
-from benchmarks.trace import Arrival
+from core.simulation import Arrival, optimum
 from simulator import failures
 from tests.faults.checker import Promise, Violation, violations
 from tests.faults.clients import Ask

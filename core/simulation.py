@@ -1,23 +1,34 @@
 """The simulation: the flush policy run on a trace and a virtual clock; pure, and faster than the time it tells of.
 
-    simulated = simulate(make_trace(traffic), terms)
+    simulated = simulate([Arrival(0.0, "bitcoin"), Arrival(0.4, "ethereum")], terms)
     len(simulated.calls), optimum(trace, terms.window_s)
 
 `core.flush_policy.plan` decides, as it does in the server. Around it stands what Redis would do, without faults: a coin
 has one open batch and at most one call under way, permits are evenly spaced, and a request whose earliest call lies
-beyond its deadline is refused. All instances are one, Redis takes no time, and every call succeeds.
+beyond its deadline is refused, unless a price at hand is as fresh as it asks. All instances are one, and Redis takes no
+time. The upstream answers every call, or refuses those above its limit a minute, which is known at once.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from math import inf
+from math import ceil, inf
 from typing import Literal
 
 import msgspec
 
-from benchmarks.trace import Arrival
 from core.flush_policy import Budget, View, next_step, plan
 from core.flush_policy import Call as PlannedCall
 from core.permits import interval_ms
+
+_MINUTE_S = 60.0
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One request: when, after the beginning, for which coin, and how old its price may be."""
+
+    at_s: float
+    coin_id: str
+    max_age_s: float | None = None  # None: fetched after the request came
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +42,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     calls_per_minute: int | None
     upstream_latency_s: float
     upstream_timeout_s: float = 2.5
+    upstream_limit_a_minute: int | None = None  # what it refuses beyond, whatever our own budget is
     first_call_at_s: float = 0.0  # one `interval_s` where Redis starts with the trace
 
     @property
@@ -40,20 +52,28 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One upstream call, and how many requests were in its batches."""
+    """One upstream call, how many requests were in its batches, and whether the upstream refused it."""
 
     at_s: float
     coin_ids: tuple[str, ...]
     requests: int
+    refused: bool = False
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What became of one request; `called_at_s` is when the call of its batch was made, if one was."""
+    """What became of one request; `called_at_s` is when the call was made that brought its price, or was to."""
 
     arrival: Arrival
-    outcome: Literal["answered", "timed out", "refused"]
+    outcome: Literal["answered", "timed out", "refused", "refused upstream"]
     wait_s: float
     called_at_s: float | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """How old the price was that answered."""
+        if self.outcome != "answered" or self.called_at_s is None:
+            return None
+        return self.arrival.at_s + self.wait_s - self.called_at_s
 
 
 class Simulated(msgspec.Struct, frozen=True):
@@ -92,13 +112,52 @@ class _Batch(msgspec.Struct):
     arrivals: list[Arrival]
 
 
+class _Upstream:
+    """Its own limit: so many calls in any minute, or any number."""
+
+    def __init__(self, limit_a_minute: int | None) -> None:
+        self._limit = limit_a_minute
+        self._let_in: deque[float] = deque()
+
+    def refuses_for(self, now: float) -> int:
+        """Let a call in, 0, or say in how many seconds to come back."""
+        if self._limit is None:
+            return 0
+        while self._let_in and self._let_in[0] <= now - _MINUTE_S:
+            self._let_in.popleft()
+        if len(self._let_in) >= self._limit:
+            return ceil(self._let_in[0] + _MINUTE_S - now)
+        self._let_in.append(now)
+        return 0
+
+
+class _Prices:
+    """The latest calls for a coin: one that may be under way, and the one before, whose price is at hand till then."""
+
+    def __init__(self) -> None:
+        self.ends_at = -inf  # of the latest, whether or not it brings a price
+        self._fetched_at = -inf
+        self._before = -inf
+
+    def fetch(self, now: float, ends_at: float, *, refused: bool) -> None:
+        self._before = self._fetched_at
+        if not refused:
+            self._fetched_at = now
+        self.ends_at = ends_at
+
+    def at_hand(self, now: float) -> float:
+        """When the latest known price was fetched."""
+        return self._fetched_at if self.ends_at <= now else self._before
+
+
 class _Simulation:
     def __init__(self, terms: Terms) -> None:
         self.calls: list[Call] = []
         self.fates: list[Fate] = []
         self._terms = terms
         self._open: dict[str, _Batch] = {}  # {coin_id: batch}
-        self._called_until: dict[str, float] = {}  # {coin_id: when the latest call for it ended, or will}
+        self._prices: dict[str, _Prices] = {}  # {coin_id: prices}
+        self._upstream = _Upstream(terms.upstream_limit_a_minute)
         self._next_call_at = terms.first_call_at_s
         self._look_again_at = inf
 
@@ -108,13 +167,16 @@ class _Simulation:
             now = self._look_again_at
             self._forget_the_abandoned(now)
             planned = plan([batch.view for batch in self._open.values()], self._budget(), now)
-            for call in planned.calls:
-                self._make(call, now)
-            self._look_again_at = planned.look_again_at
+            all_let_in = all(self._make(call, now) for call in planned.calls)  # after a refusal the rest must wait
+            self._look_again_at = planned.look_again_at if all_let_in else now
 
     def admit(self, arrival: Arrival) -> None:
-        """Let a request join its coin's batch, or refuse it."""
+        """Answer a request from what is at hand, let it join its coin's batch, or refuse it."""
         now, coin_id = arrival.at_s, arrival.coin_id
+        fetched_at = self._prices_of(coin_id).at_hand(now)
+        if arrival.max_age_s is not None and now - fetched_at <= arrival.max_age_s:
+            self.fates.append(Fate(arrival, "answered", 0.0, fetched_at))
+            return
         if self._earliest_call_at(arrival) > now + self._terms.result_timeout_s:
             self.fates.append(Fate(arrival, "refused", 0.0))
             return
@@ -126,7 +188,7 @@ class _Simulation:
 
     def _opened(self, arrival: Arrival) -> _Batch:
         coin_id = arrival.coin_id
-        held_until = self._called_until.get(coin_id, -inf)
+        held_until = self._prices_of(coin_id).ends_at
         view = View(coin_id, coin_id, arrival.at_s + self._terms.window_s, held_until=held_until)
         self._open[coin_id] = _Batch(view, [])
         return self._open[coin_id]
@@ -148,20 +210,43 @@ class _Simulation:
                 del self._open[coin_id]
                 self.fates += [Fate(arrival, "timed out", timeout_s) for arrival in batch.arrivals]
 
-    def _make(self, call: PlannedCall, now: float) -> None:
+    def _make(self, call: PlannedCall, now: float) -> bool:
+        """Make a call; whether the upstream let it in."""
         batches = [self._open.pop(view.coin_id) for view, _ in call]
         arrivals = [arrival for batch in batches for arrival in batch.arrivals]
         ends_at = now + self._terms.upstream_latency_s
-        self._called_until |= {view.coin_id: ends_at for view, _ in call}
+        retry_after_s = self._upstream.refuses_for(now)
+        refused = retry_after_s > 0
+        for view, _ in call:
+            self._prices_of(view.coin_id).fetch(now, ends_at, refused=refused)
         self._next_call_at = now + self._terms.interval_s
-        self.calls.append(Call(now, tuple(view.coin_id for view, _ in call), len(arrivals)))
-        self.fates += [self._fate(arrival, now, ends_at) for arrival in arrivals]
+        self.calls.append(Call(now, tuple(view.coin_id for view, _ in call), len(arrivals), refused))
+        self.fates += [self._fate(arrival, now, ends_at, refused=refused) for arrival in arrivals]
+        if refused:
+            self._put_off(now, now + retry_after_s)
+        return not refused
 
-    def _fate(self, arrival: Arrival, called_at: float, answered_at: float) -> Fate:
+    def _put_off(self, now: float, next_call_at: float) -> None:
+        """The upstream says when to come back; whoever cannot wait so long is refused."""
+        self._next_call_at = max(self._next_call_at, next_call_at)
+        for coin_id, batch in list(self._open.items()):
+            lasting = [
+                each for each in batch.arrivals if self._next_call_at <= each.at_s + self._terms.result_timeout_s
+            ]
+            gone = batch.arrivals[: len(batch.arrivals) - len(lasting)]  # those who came first
+            self.fates += [Fate(arrival, "refused", now - arrival.at_s) for arrival in gone]
+            batch.arrivals = lasting
+            if not lasting:
+                del self._open[coin_id]
+
+    def _fate(self, arrival: Arrival, called_at: float, answered_at: float, *, refused: bool) -> Fate:
         wait_s, timeout_s = answered_at - arrival.at_s, self._terms.result_timeout_s
         if wait_s > timeout_s:
             return Fate(arrival, "timed out", timeout_s, called_at)
-        return Fate(arrival, "answered", wait_s, called_at)
+        return Fate(arrival, "refused upstream" if refused else "answered", wait_s, called_at)
+
+    def _prices_of(self, coin_id: str) -> _Prices:
+        return self._prices.setdefault(coin_id, _Prices())
 
     def _budget(self) -> Budget:
         terms = self._terms

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from benchmarks.simulation import Call, Fate, Terms, optimum, simulate
-from benchmarks.trace import Arrival, Traffic, make_trace
+from benchmarks.trace import Traffic, make_trace
+from core.simulation import Arrival, Call, Fate, Terms, optimum, simulate
 
 OUT_OF_REACH = 1_000_000
 # Numbers that come out even.
@@ -167,3 +167,28 @@ def test_calls_keep_to_the_pace_to_their_room_and_to_one_a_coin_at_a_time(
 
 def was_called(fate: Fate) -> bool:
     return fate.called_at_s is not None
+
+
+def test_a_price_at_hand_that_is_fresh_enough_answers_at_once_with_its_age() -> None:
+    asked = [Arrival(0, "a"), Arrival(4.25, "a", 30), Arrival(10, "a", 30), Arrival(35, "a", 30)]
+    simulated = simulate(asked, TERMS)
+    # The second comes while the call is under way: nothing is at hand yet.
+    assert [(fate.wait_s, fate.age_s) for fate in simulated.fates] == [(4.5, 0.5), (4.5, 0.5), (0, 1.75), (0, 26.75)]
+    assert [call.at_s for call in simulated.calls] == [4, 8.25]
+
+
+def test_an_upstream_refuses_above_its_limit_and_the_next_call_waits_as_long_as_it_says() -> None:
+    limited = replace(TERMS, threshold=1, upstream_limit_a_minute=1)
+    simulated = simulate(trace((0, "a"), (1, "b"), (2, "c"), (55, "d")), limited)
+    assert [(call.at_s, call.refused) for call in simulated.calls] == [(0, False), (1, True), (60, False)]
+    assert [fate.outcome for fate in simulated.fates] == ["answered", "refused upstream", "refused", "answered"]
+
+
+def test_whoever_cannot_wait_until_an_upstream_lets_calls_in_again_is_refused_when_that_is_known() -> None:
+    limited = replace(TERMS, upstream_limit_a_minute=1)
+    simulated = simulate(
+        trace((0, "b"), *[(1, "a")] * 3, (2, "c"), *[(3, "a")] * 3), replace(limited, ride_along=False)
+    )
+    assert [fate.outcome for fate in simulated.fates][1:4] == ["answered"] * 3
+    assert simulated.fates[0].outcome == "refused"
+    assert [(call.at_s, call.refused) for call in simulated.calls] == [(1, False), (3, True)]
