@@ -1,7 +1,6 @@
 """The Lua scripts as methods of the same names. Makes no decisions; all raise RedisUnavailable."""
 
 from collections.abc import Sequence
-from uuid import uuid4
 
 import msgspec
 import trio
@@ -13,6 +12,7 @@ from core.completions import completion_of, report_of
 from core.errors import OutboxFull
 from core.flush_policy import View
 from core.freshness import Freshness
+from core.ids import new_ids
 from core.limits import Charge, OverLimit
 from core.permits import Called, Permit, Unsure, call_in, terms
 from core.redis_link import RedisLink
@@ -58,6 +58,7 @@ class Coordinator:
         self._settings = settings
         self._keep_ms = settings.batch_result_timeout_ms + _KEEP_LONGER_MS
         self._terms = terms(settings)
+        self._ids = new_ids()
         most_together = settings.upstream_max_ids if settings.batch_ride_along else 1
         # Written once: to write sixteen numbers takes as long as all else that admits a request on this side.
         self._admission_terms = [
@@ -100,7 +101,7 @@ class Coordinator:
                 *self._admission_terms,
                 -(-len(wanted) // COINS_A_UNIT),
                 *_allowed(freshness, honour=self._settings.upstream_honour_cache),
-                *(part for coin in wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), uuid4().hex)),
+                *(part for coin in wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), next(self._ids))),
             ],
         )
         if verdict == b"outbox full":

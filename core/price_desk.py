@@ -14,7 +14,7 @@ from core.admissions import Absent, Admission, Admissions, Fresh, Joined, Refuse
 from core.batches import Wanted, unknown_coin
 from core.callers import Callers
 from core.coordinator import Coordinator
-from core.errors import CryptoPulseError, NotAtHand, RedisUnavailable, ShuttingDown, TooBusy, over_budget
+from core.errors import CryptoPulseError, NotAtHand, ShuttingDown, TooBusy, over_budget
 from core.events import Draining, unix_ms
 from core.freshness import FETCH, AtHand, Freshness
 from core.limits import Charge, OverLimit
@@ -23,9 +23,6 @@ from core.tally import Tally
 from core.waiters import Waiter
 from core.watch import Broadcast
 from core.windows import Windows
-
-# Beyond this a request is told 503 rather than left waiting for its admission.
-_ADMISSION_S = 1.0
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -69,7 +66,7 @@ class PriceDesk:
         """Charge the caller one unit for each started 50 coins, and join the coins' open batches.
 
         Leaving the block gives the wait up. Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown.
-        None of them charges the caller, but for a Redis that went away, or took longer than 1 s, after it had done so.
+        None of them charges the caller, but for a Redis that went away, or took too long, after it had done so.
         """
         if self.is_draining:
             raise ShuttingDown
@@ -137,10 +134,7 @@ class PriceDesk:
 
     async def _admissions(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
         try:
-            with trio.fail_after(_ADMISSION_S):
-                admissions = await self._coordinator.admit(caller, wanted, freshness)
-        except trio.TooSlowError as error:
-            raise RedisUnavailable from error
+            admissions = await self._coordinator.admit(caller, wanted, freshness)
         except OverLimit as refusal:
             self._callers.note_refusal(refusal)
             raise

@@ -40,9 +40,10 @@ class _FellSilent(ConnectionLost):
 class _Call:
     """One command on its way, and where its reply goes."""
 
-    __slots__ = ("done", "reply")
+    __slots__ = ("done", "posted_at", "reply")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.posted_at = now
         self.done = trio.Event()
         self.reply: Any = None
 
@@ -55,6 +56,7 @@ class RedisLink:
         self._outgoing: list[bytes] = []
         self._wake = trio.Event()
         self._unanswered: deque[_Call] = deque()
+        self._given_up = 0  # calls before those, whose replies nobody waits for any more
         self._silence = trio.CancelScope()  # its deadline moves: calls are unanswered, and nothing came since
         self._up = trio.Event()
         self._down = trio.Event()
@@ -79,8 +81,9 @@ class RedisLink:
     async def call(self, *command: str | bytes | int) -> Any:
         """Send one command and return its reply.
 
-        Raises RedisUnavailable at once while Redis is away, and when it says nothing for PATIENCE_S (the command may
-        then have been carried out); RedisRefused when Redis answers with an error.
+        Raises RedisUnavailable at once while Redis is away, and when it says nothing for PATIENCE_S, or has got no
+        further than to older calls by then (the command may be carried out all the same); RedisRefused when Redis
+        answers with an error. So it ends within some 2 * PATIENCE_S, whatever Redis does.
         """
         if not self.is_up:
             raise RedisUnavailable
@@ -93,9 +96,9 @@ class RedisLink:
         return call.reply
 
     def _post(self, *command: str | bytes | int) -> _Call:
-        call = _Call()
+        call = _Call(now := trio.current_time())
         if not self._unanswered:
-            self._silence.deadline = trio.current_time() + PATIENCE_S
+            self._silence.deadline = now + PATIENCE_S
         self._unanswered.append(call)
         self._outgoing.append(pack(*command))
         self._wake.set()
@@ -155,6 +158,7 @@ class RedisLink:
         self._down.set()
         self._tried.set()
         self._outgoing.clear()
+        self._given_up = 0
         while self._unanswered:
             self._settle(reason)
 
@@ -183,13 +187,24 @@ class RedisLink:
     def _take(self, replies: list[Any]) -> None:
         self._last_heard_at = trio.current_time()
         for reply in replies:
-            self._settle(reply)
+            if self._given_up:
+                self._given_up -= 1
+            else:
+                self._settle(reply)
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_WRONG_REDIS):
                 raise ConnectionLost(f"Redis refused: {reply}")
+        self._give_up_late(self._last_heard_at)
         self._await_replies()
 
+    def _give_up_late(self, now: float) -> None:
+        """Fail calls that Redis has not come to yet; their replies will come, and be dropped."""
+        while self._unanswered and self._unanswered[0].posted_at + PATIENCE_S <= now:
+            self._settle(ConnectionLost(f"not answered within {PATIENCE_S} s"))
+            self._given_up += 1
+
     def _await_replies(self) -> None:
-        self._silence.deadline = trio.current_time() + PATIENCE_S if self._unanswered else float("inf")
+        is_owed = self._unanswered or self._given_up
+        self._silence.deadline = trio.current_time() + PATIENCE_S if is_owed else float("inf")
 
     def _settle(self, reply: Any) -> None:
         call = self._unanswered.popleft()

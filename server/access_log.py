@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +9,7 @@ import structlog
 import trio
 from werkzeug.exceptions import NotFound
 
+from core.ids import new_ids
 from server.asgi import send_answer
 from server.errors import error_answer, most_telling
 from server.http1.asgi import App, Message, Receive, Scope, Send
@@ -20,7 +20,7 @@ _CLIENT_LEFT = 499  # as nginx writes it
 _SERVER_ERROR = 500
 _SHOWN_PATH_LENGTH = 256
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+_ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 
 
 class AccessLog:
@@ -28,6 +28,7 @@ class AccessLog:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._ids = new_ids()
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("server.access")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +37,7 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         scope["path"] = decoded_path(scope)
-        request_id = _request_id(scope)
+        request_id = _given_id(scope) or next(self._ids)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         exchange = _Exchange(scope, receive, send, request_id)
         started = trio.current_time()
@@ -115,7 +116,9 @@ class _Exchange:
 def decoded_path(scope: Scope) -> str:
     """The path that routes are matched with; a slash that came encoded is no slash between its parts."""
     raw: bytes = scope["raw_path"]
-    target = unquote(_ENCODED_SLASH.sub(b"%252F", raw).decode("ascii", "replace"))
+    target = raw.decode("ascii", "replace")
+    if "%" in target:
+        target = unquote(_ENCODED_SLASH.sub("%252F", target))
     if target.startswith("/"):
         return target
     try:
@@ -129,11 +132,11 @@ def _shown(path: str) -> str:
     return path.partition("?")[0][:_SHOWN_PATH_LENGTH]
 
 
-def _request_id(scope: Scope) -> str:
+def _given_id(scope: Scope) -> str | None:
     given = [value for name, value in scope["headers"] if name == b"x-request-id"]
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return str(given[0].decode())
-    return token_hex(16)
+    return None
 
 
 def _known(notes: Notes, status: int | None) -> dict[str, Any]:

@@ -103,6 +103,29 @@ async def test_a_redis_that_stops_answering_fails_calls_and_is_used_again_when_i
         assert await link.call("PING") == b"PONG"
 
 
+async def test_a_call_that_redis_does_not_come_to_in_time_fails_alone_and_its_late_reply_is_nobody_elses(
+    link: RedisLink,
+) -> None:
+    outcomes: list[object] = []
+
+    async def ask(*command: str) -> None:
+        try:
+            outcomes.append(await link.call(*command))
+        except RedisUnavailable:
+            outcomes.append("given up")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask, "BLPOP", "nothing", "0.6")
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(ask, "PING")
+
+    assert outcomes.count("given up") >= 2
+    assert None in outcomes
+    assert link.is_up
+    assert [await link.call("ECHO", word) for word in ("a", "b")] == [b"a", b"b"]
+
+
 async def test_a_redis_that_became_a_replica_is_left_until_there_is_a_primary(link: RedisLink, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.replicaof("127.0.0.1", 1)
