@@ -47,6 +47,7 @@ class RedisConnection:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self.is_drained = True  # whether the last read took all that was there
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
 
     async def send(self, data: bytes) -> None:
@@ -61,6 +62,7 @@ class RedisConnection:
         while True:
             try:
                 data = await self._stream.receive_some(_CHUNK)
+                self.is_drained = len(data) < _CHUNK
                 self._reader.feed(bytes(data))
                 replies = list(iter(self._reader.gets, _NOTHING))
             except _FOREIGN as error:

@@ -32,8 +32,8 @@ from core.window import Window
 
 # Whoever waits is told 503 when Redis has been away for this long.
 _REDIS_GRACE_S = 1.0
-# What the feed tells of a batch may overtake the answer to an admission to it; an admission takes some 2 s at most.
-_REMEMBER_S = 3.0
+# What the feed tells of a batch may overtake the answer to an admission to it; an admission takes some 4 s at most.
+_REMEMBER_S = 5.0
 # For what a flush does beside its call.
 _LAST_FLUSHES_S = 1.0
 

@@ -115,8 +115,8 @@ async def test_a_call_that_redis_does_not_come_to_in_time_fails_alone_and_its_la
             outcomes.append("given up")
 
     async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(ask, "BLPOP", "nothing", "0.6")
+        for _ in range(5):
+            nursery.start_soon(ask, "BLPOP", "nothing", "0.8")
             await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(ask, "PING")
 
