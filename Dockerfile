@@ -24,5 +24,7 @@ COPY --from=built /opt/cryptopulse /opt/cryptopulse
 ENV PATH=/opt/cryptopulse/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 3000
+# Healthy is who may be sent requests.
+HEALTHCHECK --interval=5s --timeout=3s --retries=3 --start-period=20s CMD ["python", "-c", "import os, urllib.request as web; web.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', 3000)}/health/ready\", timeout=2)"]
 ENTRYPOINT ["cryptopulse"]
 CMD ["serve"]

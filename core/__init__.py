@@ -4,7 +4,7 @@ The layers, from the front door down; imports point only downwards:
 
     service                    the whole core, opened and closed in order
     forecast                   what recorded traffic would cost; simulation: the flush policy on a virtual clock
-    snapshots                  how this instance stands, for monitors
+    snapshots, metrics         how this instance stands, for monitors; for Prometheus
     price_desk                 admit(coins): charge, join, wait, answer
     windows                    one for each batch that somebody waits for here, in one nursery; alone settles them
     rounds, window             the one task that claims, for all windows; one batch's life here, until full or due
@@ -15,7 +15,8 @@ The layers, from the front door down; imports point only downwards:
     watch                      what instances tell monitors, while one is watching
     coingecko, coingecko_http  the only ones that know CoinGecko, with the two below: what to ask; how to ask it
     outbox, outbox_stream      prices on their way to Postgres
-    tally, coin_tally          what is counted always; of coins, and their last prices
+    tally, coin_tally          what is counted always; of coins, and their last prices; counts: since the start
+    lag                        how late the event loop wakes those who sleep
     coordinator                the Lua scripts as methods; no decisions
     history, migrate           the only ones that know Postgres, beside the migrations
     coingecko_answer           what CoinGecko's answers say; coingecko_headers: what their headers say of time

@@ -1,6 +1,6 @@
 """Who was charged lately, for an admission or for anything else, as monitors see it."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import trio
 
@@ -16,6 +16,7 @@ class Callers:
     def __init__(self, coordinator: Coordinator, broadcast: Broadcast) -> None:
         self._coordinator = coordinator
         self._broadcast = broadcast
+        self.refused = Counter(user=0, login=0)  # {kind of caller: requests refused}
         self._latest: OrderedDict[str, tuple[float, Charge]] = OrderedDict()  # {caller: forget it at, charge}
 
     async def charge(self, caller: str, limit: int) -> Charge:
@@ -39,6 +40,7 @@ class Callers:
         """Remember that a caller is over its limit, and tell monitors."""
         charge = refusal.charge
         self.note(charge)
+        self.refused[charge.caller.partition(":")[0]] += 1
         self._broadcast.tell(Limited(unix_ms(), charge.caller, charge.limit, charge.reset_s))
 
     def views(self) -> list[CallerView]:

@@ -50,6 +50,14 @@ class Grant(msgspec.Struct, frozen=True):
     standings: list[Standing]
 
 
+class Outbox(msgspec.Struct, frozen=True):
+    """The prices that Postgres does not have yet."""
+
+    depth: int
+    oldest_ms: int | None  # when the oldest was fetched and put there, by Redis' clock
+    refused: int  # what came out of it and is no price
+
+
 class Coordinator:
     """What the instances agree on, kept in Redis."""
 
@@ -200,6 +208,14 @@ class Coordinator:
         """Count the prices that Postgres does not have yet."""
         depth: int = await self._link.call("XLEN", keys.OUTBOX)
         return depth
+
+    async def outbox(self) -> Outbox:
+        """Look at the prices that Postgres does not have yet."""
+        depth = await self.outbox_depth()
+        oldest = await self._link.call("XRANGE", keys.OUTBOX, "-", "+", "COUNT", 1)
+        refused = await self._link.call("XLEN", keys.OUTBOX_REFUSED)
+        # An entry's id begins with the time at which it was added.
+        return Outbox(depth, int(oldest[0][0].partition(b"-")[0]) if oldest else None, refused)
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Publish a message to whoever listens."""

@@ -1,11 +1,11 @@
 """What is told of a flush, to monitors and in the log."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
 from core.batches import Result, Trigger
+from core.counts import FlushOutcome
 from core.events import MOST_BATCHES, Claimed, Flushed, FlushedBatch, unix_ms
 from core.standings import Claimed as Claim
 
@@ -21,6 +21,7 @@ class FlushReport(msgspec.Struct):
     upstream_ms: float = 0.0
     publish_ms: float = 0.0
     results: Sequence[Result] = ()
+    call: str = "given up"  # what it came to
     lapsed: bool = False
 
     @property
@@ -34,7 +35,7 @@ class FlushReport(msgspec.Struct):
         return sum(claim.size for claim in self.claims)
 
     @property
-    def outcome(self) -> Literal["answered", "failed", "fenced", "lapsed"]:
+    def outcome(self) -> FlushOutcome:
         """What it came to."""
         if not self.results:
             return "lapsed" if self.lapsed else "fenced"

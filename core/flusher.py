@@ -57,6 +57,7 @@ class Flusher:
         """
         started_at = trio.current_time()
         report = FlushReport(claims, claim_ms=(started_at - asked_at) * 1000)
+        self._tally.counts.takeovers += sum(claim.trigger == "takeover" for claim in claims)
         self._broadcast.tell(report.claimed())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hold, claims, nursery.cancel_scope)
@@ -76,6 +77,7 @@ class Flusher:
         finally:
             fetched_at = trio.current_time()
             report.upstream_ms = (fetched_at - called_at) * 1000
+        report.call = called.outcome
         outcomes = [(claim, _result(claim, report.upstream_ms, failure, fetched)) for claim in report.claims]
         accepted = await self._complete(called, outcomes)
         report.publish_ms = (trio.current_time() - fetched_at) * 1000
@@ -117,11 +119,14 @@ class Flusher:
         with trio.move_on_after(_COMPLETION_PATIENCE_S):
             while True:
                 try:
-                    return await self._coordinator.complete(called, outcomes)
+                    accepted = await self._coordinator.complete(called, outcomes)
                 except RedisRefused:
                     return set()
                 except RedisUnavailable:
                     await self._link.wait_up()
+                else:
+                    self._tally.counts.fenced += len(outcomes) - len(accepted)
+                    return accepted
         return set()
 
     async def _release(self, claims: Sequence[Claimed]) -> None:
@@ -132,8 +137,7 @@ class Flusher:
             return  # the leases run out by themselves
 
     def _tell(self, report: FlushReport, total_ms: float) -> None:
-        if not report.lapsed:
-            self._tally.call_ended(trio.current_time(), report.upstream_ms / 1000)
+        self._count(report)
         if self._broadcast.is_watched:
             self._broadcast.tell(report.flushed(self._window_ms))
         _log.info(
@@ -148,6 +152,15 @@ class Flusher:
             outcome=report.outcome,
             **({"reason": report.reason} if report.reason else {}),
         )
+
+    def _count(self, report: FlushReport) -> None:
+        counts = self._tally.counts
+        counts.flushes[report.outcome] += 1
+        counts.batches.update(result.trigger for result in report.results)
+        if not report.lapsed:
+            self._tally.call_ended(trio.current_time(), report.upstream_ms / 1000)
+            counts.calls["prices", report.call] += 1
+            counts.coins_a_call.note(len({claim.coin_id for claim in report.claims}))
 
 
 def _result(claim: Claimed, upstream_ms: float, failure: Failure | None, fetched: Fetched) -> Result:

@@ -74,6 +74,8 @@ class Ledger:
             outcome, called = error, DROPPED
         except (UpstreamFailed, UpstreamLimited) as error:
             outcome, called = error, failed(error)
+        if called.outcome != "dropped":
+            self._tally.counts.calls["other", called.outcome] += 1
         await self._report(called, permit)
         if isinstance(outcome, Exception):
             raise outcome

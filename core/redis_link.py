@@ -66,6 +66,7 @@ class RedisLink:
         self._tried = trio.Event()
         self.away_since = float("-inf")  # on trio's clock; for one that fell silent, its last word
         self._last_heard_at = float("-inf")
+        self.commands = 0  # sent, since the start
 
     @property
     def is_up(self) -> bool:
@@ -102,6 +103,7 @@ class RedisLink:
         if not self._unanswered:
             self._silence.deadline = now + PATIENCE_S
         self._unanswered.append(call)
+        self.commands += 1
         self._outgoing.append(pack(*command))
         self._wake.set()
         return call

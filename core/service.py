@@ -23,7 +23,9 @@ from core.coingecko import open_coingecko
 from core.coordinator import Coordinator
 from core.flusher import Flusher
 from core.history import History, open_history
+from core.lag import Lag
 from core.ledger import Ledger
+from core.metrics import Metrics
 from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from core.result_feed import ResultFeed
@@ -45,6 +47,7 @@ class Core(msgspec.Struct, frozen=True):
     coordinator: Coordinator
     history: History
     coin_list: CoinList
+    metrics: Metrics
 
 
 @asynccontextmanager
@@ -55,7 +58,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     link = RedisLink(redis_url)
     coordinator = Coordinator(link, settings)
     broadcast = Broadcast(instance, coordinator)
-    tally = Tally()
+    tally, lag = Tally(), Lag()
     async with (
         open_history(settings.database_url.get_secret_value()) as history,
         open_coingecko(settings) as coingecko,
@@ -68,6 +71,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         callers = Callers(coordinator, broadcast)
         desk = PriceDesk(settings, coordinator, windows, callers, tally, broadcast)
         snapshots = Snapshots(settings, coordinator, desk, windows, callers, tally)
+        metrics = Metrics(settings, coordinator, link, desk, callers, tally, lag)
         coin_list = CoinList(settings, coordinator, ledger, coingecko)
         feed = ResultFeed(redis_url, windows, broadcast)
 
@@ -76,10 +80,11 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(windows.run)
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, snapshots)
+        nursery.start_soon(lag.run)
         nursery.start_soon(ledger.run)
         nursery.start_soon(coin_list.run)
         broadcast.tell_started()
-        yield Core(desk, callers, coordinator, history, coin_list)
+        yield Core(desk, callers, coordinator, history, coin_list, metrics)
         await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say_goodbye(snapshots)

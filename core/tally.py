@@ -18,6 +18,7 @@ import msgspec
 
 from core.batches import Result
 from core.coin_tally import CoinTally
+from core.counts import Counts
 from core.events import BUCKET_S, BUCKETS, HISTOGRAM_MS, Bucket, CoinView
 
 _MINUTE_S = 60.0
@@ -51,6 +52,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.totals = Totals()
+        self.counts = Counts()
         self._coins = CoinTally()
         self._slots = deque((_Slot() for _ in range(BUCKETS)), maxlen=BUCKETS)
         self._number = 0  # of the newest slot
@@ -70,6 +72,7 @@ class Tally:
         slot = self._slot(now)
         slot.answered += 1
         slot.waits[_place(waited_s)] += 1
+        self.counts.waits.note(waited_s)
 
     def failed(self, now: float) -> None:
         """A request is over without a price."""
@@ -109,6 +112,7 @@ class Tally:
     def call_ended(self, now: float, took_s: float) -> None:
         """The upstream call of a flush ended, however."""
         self._slot(now).upstream[_place(took_s)] += 1
+        self.counts.call_durations.note(took_s)
 
     def buckets(self, now: float) -> list[Bucket]:
         """The recent past, the newest last, which is not over yet."""

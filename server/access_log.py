@@ -15,9 +15,11 @@ from server.errors import error_answer, most_telling
 from server.http1.asgi import App, Message, Receive, Scope, Send
 from server.http1.connection import CLIENT
 from server.notes import Notes, notes_of
+from server.traffic import Traffic
 
 _CLIENT_LEFT = 499  # as nginx writes it
 _SERVER_ERROR = 500
+_ASKED_BY_MACHINES = ("/health/", "/metrics")
 _SHOWN_PATH_LENGTH = 256
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
@@ -26,9 +28,10 @@ _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 class AccessLog:
     """ASGI middleware."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, traffic: Traffic) -> None:
         self._app = app
         self._ids = new_ids()
+        self._traffic = traffic
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("server.access")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +63,7 @@ class AccessLog:
 
     def _write(self, scope: Scope, status: int | None, duration_ms: float) -> None:
         notes = notes_of(scope)
+        self._traffic.note(notes.route, status)
         self._level(scope, status)(
             "request",
             method=scope.get("method", "WEBSOCKET"),
@@ -74,7 +78,7 @@ class AccessLog:
             return self._log.error
         if status > _SERVER_ERROR:
             return self._log.warning
-        return self._log.debug if scope["path"].startswith("/health/") else self._log.info
+        return self._log.debug if scope["path"].startswith(_ASKED_BY_MACHINES) else self._log.info
 
 
 class _Exchange:

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
-from quart import Response
+from quart import Response, request
 from quart.ctx import RequestContext
 from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
@@ -18,8 +18,9 @@ from server.connection import Connection
 from server.errors import error_answer, most_telling
 from server.openapi import open_api
 from server.price import ShortWay
-from server.routes import auth, compat, docs, health, history, prices
+from server.routes import auth, compat, docs, health, history, metrics, prices
 from server.services import EXTENSION, Services
+from server.traffic import pattern
 
 if TYPE_CHECKING:
     from quart.json.provider import DefaultJSONProvider
@@ -32,6 +33,12 @@ class App(QuartTrio):
     """Quart on Trio, with connections that end when they should, and one place for errors and for limits told."""
 
     asgi_http_class = Connection
+
+    async def preprocess_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue | None:
+        """Note of a request which route it is for, however it ends."""
+        if request.url_rule is not None:
+            current().notes.route = pattern(request.url_rule)
+        return await super().preprocess_request(request_context)
 
     async def handle_user_exception(self, error: Exception | BaseExceptionGroup) -> HTTPException | ResponseReturnValue:
         """Answer an error of a route, or raise the group that holds a cancellation."""
@@ -57,10 +64,11 @@ def create_app(services: Services) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else '//' is answered by a redirect, which is no JSON
-    for routes in (auth, prices, history, compat, health, docs):
+    for routes in (auth, prices, history, compat, health, metrics, docs):
         app.register_blueprint(routes.blueprint)
     open_api(version("cryptopulse")).init_app(app)
     cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order
+    services.metrics.add(services.traffic)
     # Quart's own way to put something around an app is to assign to this method.
-    app.asgi_app = AccessLog(ShortWay(app.asgi_app, services))  # type: ignore[method-assign,assignment]
+    app.asgi_app = AccessLog(ShortWay(app.asgi_app, services), services.traffic)  # type: ignore[method-assign,assignment]
     return app

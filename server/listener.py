@@ -13,12 +13,13 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from core.settings import Settings
 from server.access_log import AccessLog
 from server.http1.asgi import App, Receive, Scope, Send
 from server.http1.connection import Connection
 from server.http1.handover import Hypercorn
 from server.http1.site import Site
+from server.services import Services
+from server.traffic import Traffic
 
 # Beyond the last deadline of an admitted request, for its answer to get out.
 _GRACE_S = 0.5
@@ -69,26 +70,26 @@ def _bind(host: str, port: int) -> socket.socket:
 @asynccontextmanager
 async def serving(
     app: QuartTrio,
-    settings: Settings,
+    services: Services,
     listener: socket.socket,
-    draining: trio.Event,
     wait_empty: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[str]:
     """A block in which the app is served, with its URL.
 
-    Its end waits until `draining` is set, and then for the last answers, at most for the result timeout. Until nobody
+    Its end waits until a drain begins, and then for the last answers, at most for the result timeout. Until nobody
     waits any more connections are still let in, to be told 503.
     """
     url = _url(listener)
-    site = Site(app, _refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
+    refusal = partial(_refusal, services.traffic)
+    site = Site(app, refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     async with _dismissing(site), trio.open_nursery() as connections, trio.open_nursery() as nursery:
-        let_in = partial(_let_in, connections, settings.max_connections, partial(_connect, site, hypercorn))
+        let_in = partial(_let_in, connections, services.settings.max_connections, partial(_connect, site, hypercorn))
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
-        grace_s = settings.batch_result_timeout_ms / 1000 + _GRACE_S
+        grace_s = services.settings.batch_result_timeout_ms / 1000 + _GRACE_S
         end = partial(_end, site, hypercorn)
-        nursery.start_soon(_close, draining, wait_empty, accepting, end, connections.cancel_scope, grace_s)
+        nursery.start_soon(_close, services.draining, wait_empty, accepting, end, connections.cancel_scope, grace_s)
         yield url
 
 
@@ -169,13 +170,13 @@ async def _end(site: Site, hypercorn: Hypercorn) -> None:
     await hypercorn.end()
 
 
-def _refusal(error: Exception) -> App:
+def _refusal(traffic: Traffic, error: Exception) -> App:
     """An app that answers with an error, and a line in the log, as the real one does."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI has it
         raise error
 
-    return AccessLog(refuse)
+    return AccessLog(refuse, traffic)
 
 
 def _url(listener: socket.socket) -> str:

@@ -62,12 +62,13 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 core.coordinator,
                 core.history,
                 core.coin_list,
+                core.metrics,
                 draining,
             )
             app = create_app(services)
             async with (
                 ended_by_signals(begin_drain),
-                serving(app, settings, listener, draining, core.desk.wait_empty) as url,
+                serving(app, services, listener, core.desk.wait_empty) as url,
             ):
                 collect_garbage_seldom()
                 task_status.started(url)

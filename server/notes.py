@@ -17,6 +17,7 @@ class Notes:
     batch_id: str | None = None
     error: BaseException | None = None
     charge: Charge | None = None
+    route: str = "other"  # its pattern, where it is one of ours
 
 
 def notes_of(scope: Scope) -> Notes:

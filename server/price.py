@@ -20,6 +20,7 @@ from server.services import Services
 from server.users import sender
 
 # What else Quart's route may match, such as blanks and other alphabets, it may match itself.
+ROUTE = "/v1/price/{coinId}"
 _PATH = re.compile(r"/v1/price/([!-.0-~]+)")
 
 
@@ -47,7 +48,9 @@ class ShortWay:
         if match is None:
             await self._app(scope, receive, send)
             return
-        await send_answer(send, scope, await price_answer(Asked(self._services, scope), match[1]))
+        asked = Asked(self._services, scope)
+        asked.notes.route = ROUTE
+        await send_answer(send, scope, await price_answer(asked, match[1]))
 
 
 def _may_be_short(scope: Scope) -> bool:

@@ -1,6 +1,6 @@
 """What the routes use, and how they get at it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import trio
@@ -10,9 +10,11 @@ from core.callers import Callers
 from core.coin_list import CoinList
 from core.coordinator import Coordinator
 from core.history import History
+from core.metrics import Metrics
 from core.price_desk import PriceDesk
 from core.settings import Settings
 from server.auth import Tokens
+from server.traffic import Traffic
 
 EXTENSION = "cryptopulse"
 
@@ -28,7 +30,9 @@ class Services:
     coordinator: Coordinator
     history: History
     coin_list: CoinList
+    metrics: Metrics
     draining: trio.Event  # set once this instance is on its way out
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def services() -> Services:

@@ -1,6 +1,11 @@
 """What docker-compose.yml, the Dockerfile and nginx.conf promise, as far as a machine without Docker can tell."""
 
+import json
+import os
 import re
+import socket
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import requires, version
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -10,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.settings import Settings
+from core.settings import Settings, load_settings
 
 REPOSITORY = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -19,7 +24,8 @@ EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 NGINX = re.sub(r"#.*", "", (REPOSITORY / "deploy" / "nginx.conf").read_text(encoding="utf-8"))
 VARIABLE = re.compile(r"\$\{(\w+)[^}]*\}")
-INSTANCES = ("web1", "web2")
+DEFAULT = re.compile(r"\$\{(\w+)(?::-|:\+.*)([^}]*)\}")  # where .env gives nothing
+INSTANCES = ("web1", "web2", "web3")
 OURS = (*INSTANCES, "migrate")
 FIELDS = {name.upper(): field for name, field in Settings.model_fields.items()}
 SUBNET = ip_network(COMPOSE["networks"]["default"]["ipam"]["config"][0]["subnet"])
@@ -45,6 +51,15 @@ def variables(part: object) -> set[str]:
             return set()
 
 
+def make_secrets(folder: Path, **given: str) -> dict[str, str]:
+    """What is in a folder of secrets after another start, with these in .env."""
+    script = REPOSITORY / "deploy" / "secrets.sh"
+    environment = {"PATH": os.environ["PATH"]} | given
+    made = subprocess.run(["sh", script, folder], env=environment, capture_output=True, check=True)
+    assert made.stdout + made.stderr == b""
+    return {path.name: path.read_text(encoding="utf-8").removesuffix("\n") for path in folder.iterdir()}
+
+
 def directives(name: str, text: str = NGINX) -> list[str]:
     """The values of a directive in nginx.conf."""
     return re.findall(rf"^\s*{name}\s+([^;{{]+);", text, re.MULTILINE)
@@ -60,26 +75,37 @@ class TestEnvironment:
     def test_every_variable_is_in_the_example(self) -> None:
         assert variables(SERVICES) <= example(commented=False).keys() | example(commented=True).keys()
 
-    def test_what_compose_insists_on_is_what_the_example_wants_filled_in(self) -> None:
-        insisted_on = set(re.findall(r"\$\{(\w+):\?", str(SERVICES)))
-        assert insisted_on == example(commented=False).keys()
+    def test_nothing_has_to_be_filled_in(self) -> None:
+        assert re.findall(r"\$\{\w+:\?", str(SERVICES)) == []
+        assert example(commented=False) == {}
+        # Without a default only what has another source, or one of ours.
+        for name, service in SERVICES.items():
+            without = set(re.findall(r"\$\{(\w+)\}", str(service)))
+            assert without == set(), name
 
     @pytest.mark.parametrize("name", OURS)
     def test_every_variable_of_ours_is_a_setting(self, name: str) -> None:
-        assert SERVICES[name]["environment"].keys() <= FIELDS.keys()
+        assert {variable.removesuffix("_FILE") for variable in SERVICES[name]["environment"]} <= FIELDS.keys()
 
     @pytest.mark.parametrize("name", INSTANCES)
-    def test_a_filled_in_example_makes_settings_that_are_accepted(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
+    def test_what_is_made_up_makes_settings_that_are_accepted(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         for field in FIELDS:
             monkeypatch.delenv(field, raising=False)
-        secret = "0123456789abcdef" * 4
+        made = make_secrets(tmp_path)
         for variable, value in SERVICES[name]["environment"].items():
-            if value is not None:
-                monkeypatch.setenv(variable, VARIABLE.sub(secret, str(value)))
-        settings = Settings()
-        assert (settings.host, settings.jwt_secret.get_secret_value()) == ("0.0.0.0", secret)
+            given = DEFAULT.sub(r"\2", str(value or ""))
+            if variable.endswith("_FILE") and given:
+                folder, _, file = given.rpartition("/")
+                assert folder == "/run/secrets"
+                monkeypatch.setenv(variable.removesuffix("_FILE"), made[file])
+            elif given:
+                monkeypatch.setenv(variable, given)
+        settings = load_settings()
+        assert (settings.host, settings.admin_user) == ("0.0.0.0", "admin")
+        assert settings.jwt_secret.get_secret_value() == made["jwt_secret"]
+        assert settings.coingecko_api_key is None
 
     def test_what_the_example_says_of_defaults_is_so(self) -> None:
         told = {name: value for name, value in example(commented=True).items() if name in FIELDS and value}
@@ -94,7 +120,43 @@ class TestEnvironment:
 
     def test_secrets_are_not_committed(self) -> None:
         assert ".env" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
-        assert set(example(commented=False).values()) == {""}
+        for name in ("ADMIN_PASS", "JWT_SECRET", "COINGECKO_API_KEY"):
+            assert example(commented=True)[name] == ""
+
+
+class TestSecrets:
+    def test_each_is_made_up_once_long_and_by_chance(self, tmp_path: Path) -> None:
+        (tmp_path / "one").mkdir()
+        (tmp_path / "other").mkdir()
+        one, other = make_secrets(tmp_path / "one"), make_secrets(tmp_path / "other")
+        assert one.keys() == {"admin_pass", "jwt_secret", "postgres_password", "database_url"}
+        secrets = [each[name] for each in (one, other) for name in one if name != "database_url"]
+        assert len(set(secrets)) == 6
+        assert all(re.fullmatch("[0-9a-f]{64}", secret) for secret in secrets)
+        assert make_secrets(tmp_path / "one") == one
+
+    def test_what_is_given_is_taken_and_stays_but_the_databases_password_never_changes(self, tmp_path: Path) -> None:
+        before = make_secrets(tmp_path)
+        given = {"ADMIN_PASS": "it's 100% mine", "JWT_SECRET": "j" * 40, "COINGECKO_API_KEY": "CG-1"}
+        after = make_secrets(tmp_path, **given, POSTGRES_PASSWORD="other")
+        assert (after["admin_pass"], after["jwt_secret"], after["coingecko_api_key"]) == tuple(given.values())
+        assert {name: after[name] for name in ("postgres_password", "database_url")} == {
+            name: before[name] for name in ("postgres_password", "database_url")
+        }
+        assert make_secrets(tmp_path, ADMIN_PASS="", JWT_SECRET="") == after
+
+    def test_all_who_read_them_start_after_they_are_made_and_cannot_write_them(self) -> None:
+        readers = {name for name, service in SERVICES.items() if "/run/secrets/" in str(service)}
+        assert readers == {*OURS, "postgres"}
+        for name in readers:
+            assert "secrets:/run/secrets:ro" in SERVICES[name]["volumes"]
+            assert SERVICES[name]["depends_on"]["secrets"] == {"condition": "service_completed_successfully"}
+
+    def test_who_makes_them_is_given_what_the_environment_may_give(self) -> None:
+        script = (REPOSITORY / "deploy" / "secrets.sh").read_text(encoding="utf-8")
+        assert set(re.findall(r"\$\{([A-Z_]+):-\}", script)) == SERVICES["secrets"]["environment"].keys()
+        folder = SERVICES["secrets"]["entrypoint"][-1]
+        assert f"secrets:{folder}" in SERVICES["secrets"]["volumes"]
 
 
 class TestServices:
@@ -122,17 +184,41 @@ class TestServices:
                     assert how == {"condition": "service_completed_successfully"}, (name, other)
                 else:
                     assert how == {"condition": "service_healthy"}, (name, other)
-                    assert SERVICES[other]["healthcheck"]["test"][0] == "CMD"
+                    assert other in INSTANCES or SERVICES[other]["healthcheck"]["test"][0] == "CMD"
 
     def test_everything_waits_for_what_it_cannot_do_without(self) -> None:
         assert SERVICES["nginx"]["depends_on"].keys() == set(INSTANCES)
-        assert SERVICES["migrate"]["depends_on"].keys() == {"postgres"}
+        assert SERVICES["migrate"]["depends_on"].keys() == {"secrets", "postgres"}
         for name in INSTANCES:
-            assert SERVICES[name]["depends_on"].keys() == {"valkey", "migrate"}
+            assert SERVICES[name]["depends_on"].keys() == {"secrets", "valkey", "migrate"}
 
     def test_instances_and_nginx_are_healthy_when_requests_may_come(self) -> None:
+        assert "/health/ready" in str(SERVICES["nginx"]["healthcheck"]["test"])
+        for name in INSTANCES:
+            assert "healthcheck" not in SERVICES[name]  # the image has one
+
+    def test_nobody_can_come_to_more_rights_and_who_needs_no_disk_has_none(self) -> None:
+        for name, service in SERVICES.items():
+            assert service["security_opt"] == ["no-new-privileges:true"], name
+            if name not in {"valkey", "postgres"}:
+                assert service["read_only"] is True, name
+                assert service["cap_drop"] == ["ALL"], name
         for name in (*INSTANCES, "nginx"):
-            assert "/health/ready" in str(SERVICES[name]["healthcheck"]["test"])
+            assert SERVICES[name]["tmpfs"] == ["/tmp"]
+
+    def test_logs_do_not_fill_the_disk_and_whatever_dies_is_started_again(self) -> None:
+        for name, service in SERVICES.items():
+            assert service["logging"] == {"driver": "local"}, name
+            assert service["restart"] == ("no" if name in {"migrate", "secrets"} else "unless-stopped"), name
+
+    def test_nginx_cannot_reach_the_data_and_the_data_cannot_reach_the_internet(self) -> None:
+        assert COMPOSE["networks"]["data"] == {"internal": True}
+        for name in ("migrate", "valkey", "postgres"):
+            assert SERVICES[name]["networks"] == ["data"]
+        for name in INSTANCES:
+            assert SERVICES[name]["networks"].keys() == {"default", "data"}
+        assert "networks" not in SERVICES["nginx"]
+        assert SERVICES["secrets"]["network_mode"] == "none"
 
     def test_valkey_syncs_an_append_only_file_each_second_and_evicts_nothing(self) -> None:
         command = SERVICES["valkey"]["command"]
@@ -170,10 +256,10 @@ class TestNginx:
     def test_it_passes_requests_to_every_instance(self) -> None:
         servers = [server.split()[0] for server in directives("server")]
         assert servers == [f"{name}:{SERVICES[name]['environment']['PORT']}" for name in INSTANCES]
-        assert directives("proxy_pass") == ["http://instances"]
+        assert set(directives("proxy_pass")) == {"http://instances"}
 
     def test_it_waits_longer_than_an_instance_may_take(self) -> None:
-        [read_timeout] = directives("proxy_read_timeout")
+        read_timeout, _of_streams = directives("proxy_read_timeout")
         waits_ms = int(read_timeout.removesuffix("s")) * 1000
         assert waits_ms > Settings.model_fields["batch_result_timeout_ms"].default
         assert f"nginx waits for {read_timeout.removesuffix('s')} s" in EXAMPLE
@@ -193,6 +279,11 @@ class TestNginx:
     def test_it_lets_go_of_idle_connections_before_an_instance_does(self) -> None:
         [idle] = directives("keepalive_timeout")
         assert int(idle.removesuffix("s")) < 10
+
+    def test_it_passes_streams_on_unread(self) -> None:
+        [stream] = re.findall(r"location = /v1/prices/stream \{(.+?)\}", NGINX, re.DOTALL)
+        assert "proxy_buffering off;" in stream
+        assert directives("proxy_buffering") == ["off"]
 
     def test_what_it_refuses_itself_is_refused_as_the_service_would(self) -> None:
         assert directives("error_page") == ["502 504 = @away"]
@@ -234,3 +325,17 @@ class TestDockerfile:
     def test_it_takes_a_python_that_the_project_supports(self) -> None:
         pythons = re.findall(r"^FROM python:(\d+)\.(\d+)\.", DOCKERFILE, re.MULTILINE)
         assert {(3, 11) <= (int(major), int(minor)) < (3, 14) for major, minor in pythons} == {True}
+
+    @pytest.mark.parametrize(("status", "code"), [("200 OK", 0), ("503 Service Unavailable", 1)])
+    def test_healthy_is_who_may_be_sent_requests(self, status: str, code: int) -> None:
+        [words] = re.findall(r"^HEALTHCHECK .* CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
+        python, *check = json.loads(words)
+        assert python == "python"
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            environment = os.environ | {"PORT": str(listener.getsockname()[1])}
+            with subprocess.Popen([sys.executable, *check], env=environment, stderr=subprocess.DEVNULL) as checking:
+                connection, _ = listener.accept()
+                with connection:
+                    assert connection.recv(4096).startswith(b"GET /health/ready HTTP/1.1\r\n")
+                    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+                    assert checking.wait() == code

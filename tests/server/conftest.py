@@ -41,7 +41,7 @@ def bearer() -> dict[str, str]:
 async def url(app: QuartTrio, world: World) -> AsyncIterator[str]:
     """Where the app is really served, on a free port."""
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
+        async with serving(app, world.services(), listener, nobody_waits) as url:
             yield url
             world.draining.set()
 

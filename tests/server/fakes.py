@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import trio
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 from quart_trio import QuartTrio
 
 from core.batches import Quote, Served, Wanted
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from core.coin_list import CoinList
     from core.coordinator import Coordinator
     from core.history import History
+    from core.metrics import Metrics
     from core.price_desk import PriceDesk
 
 FETCHED_AT_MS = 1_772_250_900_000
@@ -219,6 +222,18 @@ class FakeCoinList:
 
 
 @dataclass
+class FakeMetrics:
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def add(self, source: Collector) -> None:
+        self.registry.register(source)
+
+    async def scrape(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return generate_latest(self.registry)
+
+
+@dataclass
 class World:
     """Everything around the app."""
 
@@ -227,6 +242,7 @@ class World:
     coordinator: FakeCoordinator = field(default_factory=FakeCoordinator)
     history: FakeHistory = field(default_factory=FakeHistory)
     coin_list: FakeCoinList = field(default_factory=FakeCoinList)
+    metrics: FakeMetrics = field(default_factory=FakeMetrics)
     draining: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -242,6 +258,7 @@ class World:
             cast("Coordinator", self.coordinator),
             cast("History", self.history),
             cast("CoinList", self.coin_list),
+            cast("Metrics", self.metrics),
             self.draining,
         )
 

@@ -77,7 +77,7 @@ async def test_a_client_that_leaves_gives_its_wait_up_and_is_logged_as_499(
 ) -> None:
     world.desk.holds = True
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
+        async with serving(app, world.services(), listener, nobody_waits) as url:
             async with connected(url) as stream:
                 await stream.send_all(request_for_price(bearer))
                 await world.desk.arrived.wait()
@@ -113,7 +113,7 @@ async def test_who_waits_is_answered_before_the_server_ends(
     with bound_socket("127.0.0.1", 0) as listener:
         async with (
             trio.open_nursery() as clients,
-            serving(app, world.settings, listener, world.draining, nobody_waits) as url,
+            serving(app, world.services(), listener, nobody_waits) as url,
         ):
 
             async def ask() -> None:
@@ -134,7 +134,7 @@ async def test_an_idle_connection_does_not_hold_the_server_up(
     patience_s = world.settings.batch_result_timeout_ms / 1000
     with bound_socket("127.0.0.1", 0) as listener, trio.fail_after(patience_s):  # less than the graceful timeout
         async with (
-            serving(app, world.settings, listener, world.draining, nobody_waits) as url,
+            serving(app, world.services(), listener, nobody_waits) as url,
             connected(url) as stream,
         ):
             await stream.send_all(request_for_price(bearer))
@@ -147,7 +147,7 @@ async def test_beyond_the_most_connections_new_ones_are_closed_until_one_leaves(
     world = World(make_settings(max_connections=2))
     app = create_app(world.services())
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
+        async with serving(app, world.services(), listener, nobody_waits) as url:
             async with connected(url) as first, connected(url) as second:
                 for stream in (first, second):
                     await stream.send_all(request_for_price(bearer))
@@ -177,7 +177,7 @@ async def test_a_client_that_does_not_read_is_cut(
 ) -> None:
     monkeypatch.setattr("server.listener._IDLE_S", 0.3)
     with bound_socket("127.0.0.1", 0) as listener:
-        async with serving(app, world.settings, listener, world.draining, nobody_waits) as url:
+        async with serving(app, world.services(), listener, nobody_waits) as url:
             async with connected_without_reading(url) as stream:
                 with pytest.raises(trio.BrokenResourceError):
                     await send_until_reset(stream)
@@ -187,7 +187,7 @@ async def test_a_client_that_does_not_read_is_cut(
 async def test_a_client_that_does_not_read_holds_no_end_up(world: World, app: QuartTrio) -> None:
     with bound_socket("127.0.0.1", 0) as listener, trio.CancelScope() as crash:
         async with (
-            serving(app, world.settings, listener, world.draining, nobody_waits) as url,
+            serving(app, world.services(), listener, nobody_waits) as url,
             connected_without_reading(url) as stream,
         ):
             await stream.receive_some(1)

@@ -88,6 +88,12 @@ async def test_whatever_is_asked_the_short_way_answers_as_the_long_one(app: Quar
     assert short == long
 
 
+async def test_both_are_counted_as_one_route(world: World, app: QuartTrio) -> None:
+    await both_ways(app, "GET", PRICE, BEARER)
+    counted = 'cryptopulse_http_requests_total{route="/v1/price/{coinId}",status="200"} 2.0'
+    assert counted in (await world.metrics.scrape()).decode()
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE"])
 async def test_so_it_does_for_every_method(app: QuartTrio, method: str) -> None:
     short, long = await both_ways(app, method, PRICE, BEARER)

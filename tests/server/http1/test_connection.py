@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from server.access_log import AccessLog
 from server.http1.asgi import Message, Receive, Scope, Send
 from server.http1.connection import CLIENT
+from server.traffic import Traffic
 from tests.server.http1.wire import Client, answering, conversation, echo, make_site, ours, serve, start
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -320,7 +321,7 @@ class TestLeaving:
     async def test_it_is_logged_also_where_nobody_receives(self) -> None:
         app = Waiting()
         with capture_logs() as lines:
-            async with conversation(ours, AccessLog(app)) as client:
+            async with conversation(ours, AccessLog(app, Traffic())) as client:
                 await client.say(GET)
                 client.leave()
                 await wait_all_tasks_blocked()
@@ -328,7 +329,7 @@ class TestLeaving:
 
     async def test_a_server_that_ends_is_no_client_that_left(self) -> None:
         with capture_logs() as lines:
-            async with conversation(ours, AccessLog(Waiting())) as client:
+            async with conversation(ours, AccessLog(Waiting(), Traffic())) as client:
                 await client.say(GET)
         assert [line["status"] for line in lines] == [None]
 

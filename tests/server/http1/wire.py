@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
@@ -28,6 +29,7 @@ from server.http1.connection import Connection
 from server.http1.handover import Hypercorn
 from server.http1.site import Site
 from server.listener import _refusal
+from server.traffic import Traffic
 
 Server = Callable[[App, socket.socket], Awaitable[None]]
 
@@ -98,7 +100,9 @@ async def _served(server: Server, app: App, sock: socket.socket) -> None:
 
 
 def make_site(app: App, *, patience_s: float = 10, requests_per_connection: int = 1000) -> Site:
-    return Site(app, _refusal, patience_s=patience_s, requests_per_connection=requests_per_connection)
+    return Site(
+        app, partial(_refusal, Traffic()), patience_s=patience_s, requests_per_connection=requests_per_connection
+    )
 
 
 def serve(site: Site) -> Server:
