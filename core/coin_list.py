@@ -26,7 +26,7 @@ from core.errors import (
     over_budget,
 )
 from core.ledger import Ledger
-from core.permits import PERMIT_S, Permit
+from core.permits import PERMIT_S, Permit, let_in_again_s
 from core.settings import Settings
 
 # So long here, and in Redis for all instances: what is served is never older than twice that, unless CoinGecko fails.
@@ -89,7 +89,9 @@ class CoinList:
                 self._kept = _Kept(await self._ask(trio.current_time() + permit_s), trio.current_time())
         except (OverBudget, Unavailable) as error:
             self._failure = error
-        except (UpstreamFailed, UpstreamLimited) as error:
+        except UpstreamLimited as error:
+            self._fail(error.no_sooner_than(let_in_again_s(self._settings)))
+        except UpstreamFailed as error:
             self._fail(error)
         except PermitLapsed:
             self._fail(UpstreamFailed("CoinGecko could not be asked fast enough. Try again shortly.", billed=False))

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from core.coingecko_answer import Answer, Prices, coin_list_in, prices_in, usage_in
+from core.coingecko_answer import Answer, Prices, check, coin_list_in, prices_in, usage_in
 from core.coingecko_headers import fresh_for_s
 from core.coingecko_http import Line, PermitLapsed
 from core.settings import Settings
@@ -100,6 +100,10 @@ class CoinGecko:
     async def usage(self, *, start_by: float = inf) -> int:
         """Ask how many calls of this month CoinGecko has counted, if it `tells_usage`."""
         return usage_in(await self._get("/key", start_by))
+
+    async def ping(self) -> None:
+        """Return if CoinGecko answers; with the free plan it does so whatever the key is."""
+        check(await self._get("/ping", inf))
 
     async def _get(self, path: str, start_by: float) -> Answer:
         return await self._line.get(

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from core.coingecko_headers import LONGEST_WAIT_S, WAIT_S, retry_after_s
-from core.errors import UpstreamFailed, UpstreamLimited
+from core.errors import UpstreamFailed, UpstreamLimited, upstream_limited
 from core.prices import is_sane
 
 Prices = dict[str, dict[str, Decimal | None]]  # {coin_id: {vs_currency: price, None if it cannot be one}}
@@ -82,6 +82,12 @@ def usage_in(answer: Answer) -> int:
         return _decode_key(answer.body).current_total_monthly_calls
 
 
+def check(answer: Answer) -> None:
+    """Raise UpstreamLimited or UpstreamFailed if this is a refusal."""
+    with _reading(answer):
+        return
+
+
 @contextmanager
 def _reading(answer: Answer) -> Iterator[None]:
     """Raise UpstreamLimited or UpstreamFailed if the answer is a refusal, or cannot be read in this block."""
@@ -100,14 +106,12 @@ def _reading(answer: Answer) -> Iterator[None]:
 
 
 def _limited(code: int | None, answer: Answer) -> UpstreamLimited:
-    used_up = code == _CREDITS_USED_UP
+    billed = answer.status == OK
+    if code != _CREDITS_USED_UP:
+        return upstream_limited(retry_after_s(answer.headers, WAIT_S), billed=billed)
     # A month's credits do not come back by waiting a minute.
-    wait_s = retry_after_s(answer.headers, LONGEST_WAIT_S if used_up else WAIT_S)
-    if used_up:
-        message = "CoinGecko's calls for this month are used up. Prices return when more are granted."
-    else:
-        message = f"CoinGecko takes no more calls for now. Try again in {wait_s} s."
-    return UpstreamLimited(message, retry_after_s=wait_s, billed=answer.status == OK)
+    message = "CoinGecko's calls for this month are used up. Prices return when more are granted."
+    return UpstreamLimited(message, retry_after_s=retry_after_s(answer.headers, LONGEST_WAIT_S), billed=billed)
 
 
 def _error_code(body: bytes) -> int | None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import ceil
 
 # CoinGecko's limit is by the minute, and it was seen to say 7, 60 and 119. What it says is trusted up to an hour.
 WAIT_S = 60
@@ -51,4 +52,4 @@ def _seconds_until(date: str, now: str | None) -> int:
     # By the clock that wrote the date, if it tells: ours may be wrong.
     current = parsedate_to_datetime(now) if now else datetime.now(UTC)
     wait = parsedate_to_datetime(date).replace(tzinfo=UTC) - current.replace(tzinfo=UTC)
-    return int(wait.total_seconds())
+    return ceil(wait.total_seconds())

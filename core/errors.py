@@ -87,6 +87,20 @@ class UpstreamLimited(CryptoPulseError):
         super().__init__(message, retry_after_s=retry_after_s)
         self.billed = billed
 
+    def no_sooner_than(self, wait_s: int) -> "UpstreamLimited":
+        """The same refusal, where our own pace makes callers wait for longer than CoinGecko says."""
+        if (self.retry_after_s or 0) >= wait_s:
+            return self
+        later = upstream_limited(wait_s, billed=self.billed)
+        later.__cause__ = self.__cause__
+        return later
+
+
+def upstream_limited(wait_s: int, *, billed: bool) -> UpstreamLimited:
+    """CoinGecko's refusal for so many seconds."""
+    message = f"CoinGecko takes no more calls for now. Try again in {wait_s} s."
+    return UpstreamLimited(message, retry_after_s=wait_s, billed=billed)
+
 
 class OverBudget(CryptoPulseError):
     """The earliest upstream call that could carry the request comes after its deadline."""

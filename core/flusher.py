@@ -14,7 +14,7 @@ from core.coingecko import CoinGecko, Fetched, PermitLapsed
 from core.coordinator import Coordinator
 from core.errors import RedisUnavailable, UpstreamFailed, UpstreamLimited
 from core.flush_report import FlushReport
-from core.permits import PERMIT_S, Called, failed
+from core.permits import PERMIT_S, Called, failed, let_in_again_s
 from core.redis_link import RedisLink, RedisRefused
 from core.settings import Settings
 from core.standings import Claimed
@@ -43,6 +43,7 @@ class Flusher:
         broadcast: Broadcast,
     ) -> None:
         self._window_ms = settings.batch_window_ms
+        self._let_in_again_s = let_in_again_s(settings)
         self._coordinator = coordinator
         self._link = link
         self._upstream = upstream
@@ -109,7 +110,8 @@ class Flusher:
             raise
         except UpstreamLimited as error:
             _log.warning("coingecko limits us", reason=str(error.__cause__ or error))
-            return failed(error), _NOTHING, Failure("upstream_limited", error.message, error.retry_after_s)
+            told = error.no_sooner_than(self._let_in_again_s)
+            return failed(error), _NOTHING, Failure("upstream_limited", told.message, told.retry_after_s)
         except UpstreamFailed as error:
             _log.warning("coingecko failed", reason=str(error.__cause__ or error), exc_info=error)
             return failed(error), _NOTHING, Failure("upstream_failed", error.message)

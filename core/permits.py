@@ -1,5 +1,6 @@
 """The budget's permits: the right to one upstream call, over all instances, and what a call says of the next one."""
 
+from math import ceil
 from typing import Literal
 
 import msgspec
@@ -57,6 +58,12 @@ def interval_ms(per_minute: int | None, upstream_timeout_ms: int) -> int:
     """
     spread_ms = 60_000 + round(PERMIT_S * 1000) + upstream_timeout_ms
     return -(-spread_ms // per_minute) if per_minute else 0
+
+
+def let_in_again_s(settings: Settings) -> int:
+    """How soon after a call, at the latest, a request can be let in again to wait for the next one, in seconds."""
+    interval = interval_ms(settings.upstream_calls_per_minute, settings.upstream_timeout_ms)
+    return ceil(interval / 1000 - settings.patience_s)
 
 
 def call_in(ms: int) -> int | Unsure:

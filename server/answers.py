@@ -3,7 +3,7 @@
 from decimal import Decimal
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 from quart import Response
@@ -77,6 +77,24 @@ class ErrorBody(msgspec.Struct, rename="camel"):
     status_code: int
     message: str
     error: str
+
+
+class ProblemBody(msgspec.Struct, rename="camel"):
+    """The same as a problem of RFC 9457, for clients that accept `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    status_code: int
+    message: str
+    error: str
+
+    @classmethod
+    def of(cls, body: ErrorBody, uri: str, title: str, *, instance: str) -> Self:
+        """An error of this kind, which came up at `instance`."""
+        return cls(uri, title, body.status_code, body.message, instance, body.status_code, body.message, body.error)
 
 
 # Python 3.13 tells it by a newer name.

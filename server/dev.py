@@ -13,8 +13,9 @@ from pathlib import Path
 
 import trio
 
+from core.environment import SettingsError, without_files
 from core.migrate import MigrationError, upgrade
-from core.settings import Settings
+from core.settings import SECRETS, Settings
 from server.auth import issue_token
 from server.local import processes, running_postgres, running_valkey
 from server.local.banner import Banner
@@ -58,9 +59,9 @@ def run(options: Options, environment: Mapping[str, str]) -> None:
     try:
         with state.locked():
             # What the user has set comes before what was made up.
-            trio.run(_Dev(options, state, {**state.secrets(), **environment}, stop).run)
+            trio.run(_Dev(options, state, {**state.secrets(), **without_files(environment, SECRETS)}, stop).run)
             state.forget()
-    except StateError as error:
+    except (StateError, SettingsError) as error:
         raise DevError(str(error)) from None
     if stop.failure:
         raise DevError(stop.failure)
@@ -149,7 +150,14 @@ class _Dev:
             redis_url=running.redis_url,
             state_folder=str(folder.absolute()),
             monitor="make monitor" + ("" if folder == DEFAULT_STATE_FOLDER else f" ARGS='--state-dir {folder}'"),
-            token=issue_token(secret, subject="dev", username="dev", expires_s=_TOKEN_S),
+            token=issue_token(
+                secret,
+                subject="dev",
+                username="dev",
+                expires_s=_TOKEN_S,
+                issuer=self.environment.get("JWT_ISSUER") or None,
+                audience=self.environment.get("JWT_AUDIENCE") or None,
+            ),
             window_s=self._setting("batch_window_ms") / 1000,
             threshold=self._setting("batch_threshold"),
         )

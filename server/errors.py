@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
+from urllib.parse import quote
 
 import msgspec
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from core.errors import CryptoPulseError, Unauthorized
 from core.limits import OverLimit
-from server.answers import Answer, encode, error_body
+from server.answers import Answer, ProblemBody, encode, error_body
 from server.auth import InvalidToken
 from server.compat.errors import coingecko_error, is_drop_in, with_short_wait
 from server.http1.asgi import Scope
 from server.notes import notes_of
+from server.problems import MEDIA_TYPE, asks_for_problem, problem_type
 
 # For what Quart and Werkzeug refuse by themselves.
 _MESSAGES = {
@@ -47,13 +49,18 @@ def answer_to(error: BaseException) -> ErrorAnswer:
     return ErrorAnswer(500, _MESSAGES[500], {})
 
 
-def render(error: BaseException, path: str) -> Answer:
-    """Spell an error for whoever asked for `path`: CoinGecko's clients read only CoinGecko's forms."""
-    told = answer_to(error)
-    drop_in = is_drop_in(path)
-    spelled = coingecko_error if drop_in else error_body
-    headers = with_short_wait(told.headers) if drop_in else told.headers
-    return Answer(told.status, _OF_EVERY_ERROR | headers, encode(spelled(told.status, told.message)))
+def render(error: BaseException, scope: Scope) -> Answer:
+    """Spell an error as its client wants it: CoinGecko's clients read only CoinGecko's forms, on its paths."""
+    told, path = answer_to(error), scope["path"]
+    if is_drop_in(path):
+        body = encode(coingecko_error(told.status, told.message))
+        return Answer(told.status, _OF_EVERY_ERROR | with_short_wait(told.headers), body)
+    headers = _OF_EVERY_ERROR | {"Vary": "Accept"} | told.headers
+    if not asks_for_problem(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"):
+        return Answer(told.status, headers, encode(error_body(told.status, told.message)))
+    kind = problem_type(error, told.status)
+    problem = ProblemBody.of(error_body(told.status, told.message), kind.uri, kind.title, instance=quote(path))
+    return Answer(told.status, headers | {"Content-Type": MEDIA_TYPE}, encode(problem))
 
 
 def error_answer(error: BaseException, scope: Scope) -> Answer:
@@ -62,7 +69,7 @@ def error_answer(error: BaseException, scope: Scope) -> Answer:
     notes.error = error
     if isinstance(error, OverLimit):
         notes.charge = error.charge
-    return render(error, scope["path"])
+    return render(error, scope)
 
 
 def retry_after_s(error: CryptoPulseError) -> int | None:

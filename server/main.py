@@ -5,14 +5,18 @@ The shutdown order is the indentation: no new connections, the last answers, and
 
 import resource
 import sys
+from contextlib import suppress
 
 import structlog
 import trio
 import trio_asyncio
 
+from core.environment import SettingsError
 from core.process import collect_garbage_seldom
+from core.schema import DatabaseAway, Schema, look
 from core.service import open_core
-from core.settings import Settings, SettingsError, load_settings
+from core.settings import Settings, load_settings
+from server.admin import Admin
 from server.app import create_app
 from server.auth import Tokens
 from server.errors import leaves
@@ -48,7 +52,8 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
     draining = trio.Event()
     with bound_socket(settings.host, settings.port) as listener:
         _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-        async with trio_asyncio.open_loop(), open_core(settings) as core:
+        async with trio_asyncio.open_loop(), open_core(settings) as core, trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_if_not_migrated, settings)
 
             def begin_drain() -> None:
                 draining.set()
@@ -56,7 +61,8 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
 
             services = Services(
                 settings,
-                Tokens(settings.jwt_secret.get_secret_value()),
+                Tokens.of(settings),
+                Admin(settings.admin_user, settings.admin_pass.get_secret_value()),
                 core.desk,
                 core.callers,
                 core.coordinator,
@@ -72,6 +78,21 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
             ):
                 collect_garbage_seldom()
                 task_status.started(url)
+            nursery.cancel_scope.cancel()
+
+
+async def _tell_if_not_migrated(settings: Settings) -> None:
+    """Say so in the log, once; a Postgres that is away is told of by those who need it."""
+    with suppress(DatabaseAway):
+        schema: Schema = await trio.to_thread.run_sync(
+            look, settings.database_url.get_secret_value(), abandon_on_cancel=True
+        )
+        if not schema.is_current:
+            structlog.get_logger("server").error(
+                "the database is not migrated: run `cryptopulse migrate`; until then prices are served, history is not",
+                applied=schema.applied,
+                needed=schema.newest,
+            )
 
 
 def _allow_files(wanted: int) -> None:

@@ -11,8 +11,9 @@ from quart_schema.validation import DataSource
 from werkzeug.routing import Rule
 from werkzeug.routing.converters import BaseConverter
 
-from server.answers import ErrorBody
+from server.answers import ErrorBody, ProblemBody
 from server.inputs import COIN_ID_SCHEMA, Input
+from server.problems import MEDIA_TYPE
 
 RouteT = TypeVar("RouteT", bound=Callable[..., Any])
 
@@ -141,10 +142,14 @@ class Provider(OpenAPIProvider):
         headers_model: type | None,  # noqa: ARG002 - quart-schema's; our headers come from `documented`
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """An answer, by reference: quart-schema would lose the structs inside of a struct."""
-        (schema,), components = msgspec.json.schema_components([model], ref_template=_REFERENCE)
+        models = [model, ProblemBody] if model is ErrorBody else [model]
+        (schema, *problem), components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
         _write_decimals_as_numbers([schema, components])
         description = schema.pop("description", None) or model.__doc__
-        return {"description": description, "content": {"application/json": {"schema": schema}}}, components
+        content = {"application/json": {"schema": schema}}
+        if problem:
+            content[MEDIA_TYPE] = {"schema": problem[0]}
+        return {"description": description, "content": content}, components
 
     def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str:  # noqa: ARG002 - quart-schema's
         """The route's name, unique in the document."""

@@ -13,6 +13,7 @@ from core.history import History
 from core.metrics import Metrics
 from core.price_desk import PriceDesk
 from core.settings import Settings
+from server.admin import Admin
 from server.auth import Tokens
 from server.traffic import Traffic
 
@@ -25,6 +26,7 @@ class Services:
 
     settings: Settings
     tokens: Tokens
+    admin: Admin
     desk: PriceDesk
     callers: Callers
     coordinator: Coordinator

@@ -246,7 +246,7 @@ def test_it_knows_its_version() -> None:
 def test_it_runs_as_a_module() -> None:
     command = [sys.executable, "-P", "-m", "cryptopulse", "--help"]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
-    for name in ("dev", "serve", "monitor", "migrate", "simulate", "token"):
+    for name in ("dev", "serve", "config", "doctor", "monitor", "migrate", "simulate", "token"):
         assert f"\n  {name} " in shown
 
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from core import errors, events, keys
-from core.settings import Settings
+from core.settings import SECRETS, Settings
 from cryptopulse import main
 from server import openapi
 from server.app import create_app  # with it every error is loaded
@@ -156,6 +156,9 @@ def bounds_told(field: FieldInfo) -> str:
 SETTINGS: Mapping[str, FieldInfo] = {name.upper(): field for name, field in Settings.model_fields.items()}
 
 
+SECRET_FILES = {f"{name.upper()}_FILE" for name in SECRETS}
+
+
 class TestConfiguration:
     def test_every_setting_is_there_and_no_other(self) -> None:
         told = {name for name in rows(read("docs/configuration.md")) if name.isupper()}
@@ -176,7 +179,11 @@ class TestConfiguration:
     def test_no_document_names_a_setting_that_is_none(self) -> None:
         shape = re.compile(r"\b(?:BATCH|THROTTLE|UPSTREAM|COINGECKO|JWT|MAX|COMPAT)_[A-Z_]+\b")
         for name in documents():
-            assert set(shape.findall(read(name))) <= set(SETTINGS), name
+            assert set(shape.findall(read(name))) <= {*SETTINGS, *SECRET_FILES}, name
+
+    def test_every_secret_that_may_be_in_a_file_is_there(self) -> None:
+        told = section(read("docs/configuration.md"), "Who may come in").partition("### Secrets from files")[2]
+        assert set(re.findall(r"`([A-Z_]+)`", told)) - {"_FILE"} == {name.upper() for name in SECRETS}
 
 
 class TestErrors:

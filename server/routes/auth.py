@@ -1,8 +1,5 @@
 """`POST /auth/login`: a password for a token."""
 
-import hashlib
-import hmac
-
 from pydantic import Field
 from quart import Blueprint, Response
 from quart_schema import document_request, tag
@@ -39,7 +36,7 @@ async def login() -> Response:
     settings = asked.services.settings
     asked.notes.caller = caller = f"login:{_client_address(asked)}"
     await charge(asked, caller, settings.throttle_login_limit)
-    if not _is_right(credentials, settings):
+    if not await asked.services.admin.is_right(credentials.username, credentials.password):
         raise Unauthorized("Wrong user name or password.")
     return _token_for(credentials.username, settings)
 
@@ -50,28 +47,14 @@ def _client_address(asked: Asked) -> str:
     return caller_address(client[0] if client else None, asked.header("x-forwarded-for"), trusted)
 
 
-def _is_right(given: Login, settings: Settings) -> bool:
-    """Compare both in the same time whatever is wrong: nobody learns a user name by the clock."""
-    user_matches = _same(given.username, settings.admin_user)
-    password_matches = _same(given.password, settings.admin_pass.get_secret_value())
-    return user_matches and password_matches
-
-
-def _same(given: str, expected: str) -> bool:
-    return hmac.compare_digest(_digest(given), _digest(expected))
-
-
-def _digest(text: str) -> bytes:
-    # Of one length, so that the comparison does not tell the length either.
-    return hashlib.sha256(text.encode()).digest()
-
-
 def _token_for(username: str, settings: Settings) -> Response:
     token = issue_token(
         settings.jwt_secret.get_secret_value(),
         subject=username,
         username=username,
         expires_s=settings.jwt_expires_s,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
     )
     body = TokenBody(token, "Bearer", settings.jwt_expires_in)
     return answer(body, {"Cache-Control": "no-store"})

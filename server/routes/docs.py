@@ -1,9 +1,13 @@
-"""`/docs`: Swagger UI from our own files, so that it works without the internet."""
+"""`/docs`: Swagger UI from our own files, so that it works without the internet, and what kinds of errors there are."""
 
+from html import escape
 from pathlib import Path
 
+import trio
 from quart import Blueprint, Response, send_from_directory
 from quart_schema import hide
+
+from server.problems import PAGE, anchor, kinds, title
 
 blueprint = Blueprint("docs", __name__)
 
@@ -27,3 +31,16 @@ async def docs_asset(name: str) -> Response:
     """What the page needs."""
     folder = _STATIC if name == "docs.js" else _STATIC / "swagger-ui"
     return await send_from_directory(folder, name, cache_timeout=3600)
+
+
+@blueprint.get(PAGE)
+@hide
+async def errors() -> Response:
+    """What the `type` of a problem leads to: every kind of error."""
+    await trio.lowlevel.checkpoint()
+    told = "".join(
+        f'<h2 id="{anchor(kind)}">{escape(title(kind))}</h2><p>{kind.status}: {escape(kind.__doc__ or "")}</p>\n'
+        for kind in kinds()
+    )
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Errors</title>\n<h1>Errors</h1>\n{told}</html>'
+    return Response(page, headers={"Content-Security-Policy": _POLICY})

@@ -369,6 +369,26 @@ async def test_a_retry_after_silences_the_whole_fleet_and_then_lets_one_probe_ou
     assert fleet.redis.budget.trouble == 0
 
 
+async def test_a_refusal_by_coingecko_sends_nobody_back_before_our_own_pace_lets_them_in(
+    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+) -> None:
+    fleet = fleet_of(nursery, upstream_calls_per_minute=1, batch_threshold=1)  # one call in 63 s
+    (desk,) = await instances(fleet, "a")
+    await trio.sleep(60)
+    fleet.upstream.failure = limited(7)
+    await asked.ask(desk)
+    fleet.upstream.failure = None
+    [(refused_at, refused)] = asked.answers
+    assert isinstance(refused, UpstreamLimited)
+    assert (round(refused_at, 1), refused.retry_after_s) == (63.1, 58)
+    assert refused.message == "CoinGecko takes no more calls for now. Try again in 58 s."
+
+    await trio.sleep(refused.retry_after_s or 0)
+    await asked.ask(desk)
+    assert called_at(fleet) == [63.0, 126.0]
+    assert len(asked.quotes) == 1
+
+
 async def test_failure_in_a_row_doubles_the_pause_up_to_the_window(
     autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
 ) -> None:

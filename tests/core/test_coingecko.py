@@ -540,6 +540,12 @@ def test_retry_after_may_be_a_date_by_the_clock_of_the_answer(ahead_s: int, seco
     assert retry_after_s({"retry-after": later, "date": format_datetime(now, usegmt=True)}) == seconds
 
 
+def test_retry_after_by_our_own_clock_is_never_too_soon() -> None:
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=90)
+    wait_s = retry_after_s({"retry-after": format_datetime(later, usegmt=True)})
+    assert datetime.now(UTC) + timedelta(seconds=wait_s) >= later
+
+
 @given(st.text(), st.none() | st.text())
 @example("Wed, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359")
 @example("9" * 5000, None)

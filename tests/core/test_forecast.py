@@ -2,8 +2,8 @@ import pytest
 from msgspec.structs import replace
 
 from core.forecast import TraceError, foretell, read_trace, terms_of
-from core.settings import Settings
 from core.simulation import Arrival, Terms
+from tests.core.model import settings_for_tests
 
 TERMS = Terms(
     window_s=4.0,
@@ -67,7 +67,7 @@ def test_nothing_answered_saves_nothing() -> None:
 
 
 def test_the_terms_are_those_of_the_settings() -> None:
-    settings = Settings.model_construct(batch_window_ms=2000, batch_threshold=7, upstream_calls_per_minute=30)
+    settings = settings_for_tests(batch_window_ms=2000, batch_threshold=7, upstream_calls_per_minute=30)
     terms = terms_of(settings, latency_ms=250)
     assert (terms.window_s, terms.threshold, terms.calls_per_minute, terms.upstream_latency_s) == (2, 7, 30, 0.25)
     assert (terms.ride_along, terms.result_timeout_s, terms.upstream_timeout_s) == (True, 8, 2.5)

@@ -1,8 +1,14 @@
 """The environment is checked once, and every wrong variable is named in one line."""
 
-import pytest
+from pathlib import Path
 
-from core.settings import Settings, SettingsError, load_settings, parse_duration
+import argon2
+import pytest
+from pydantic import SecretStr
+
+from core.environment import SettingsError
+from core.setting_rules import parse_duration
+from core.settings import SECRETS, Settings, load_settings
 
 REQUIRED = {
     "ADMIN_USER": "admin",
@@ -17,6 +23,7 @@ REQUIRED = {
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -47,6 +54,12 @@ def test_what_is_required_is_asked_for_by_name(environment: pytest.MonkeyPatch, 
         ("PORT", "65536"),
         ("LOG_LEVEL", "loud"),
         ("JWT_SECRET", "canary-short"),
+        ("JWT_SECRET_PREVIOUS", "canary-short"),
+        ("ADMIN_PASS", "$argon2id$canary"),
+        ("ADMIN_PASS", "$argon2id$v=19$m=999999,t=3,p=4$c2FsdHNhbHQ$canaryaaaaaaaaaaaaaa"),
+        ("ADMIN_PASS", "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQx5$canaryaaaaaaaaaaa"),
+        ("ADMIN_PASS", "$argon2id$v=19$m=65536,t=0,p=4$c2FsdHNhbHQ$canaryaaaaaaaaaaaaaa"),
+        ("ADMIN_PASS", "$argon2id$v=19$m=8,t=3,p=4$c2FsdHNhbHQ$canaryaaaaaaaaaaaaaa"),
         ("JWT_EXPIRES_IN", "1y"),
         ("JWT_EXPIRES_IN", "0"),
         ("DATABASE_URL", "mysql://canary"),
@@ -106,3 +119,41 @@ def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: int) -> None:
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="a duration such as"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("kind", argon2.Type)
+def test_a_password_may_be_a_hash_as_the_library_writes_it(environment: pytest.MonkeyPatch, kind: argon2.Type) -> None:
+    hashed = argon2.PasswordHasher(memory_cost=64, time_cost=1, type=kind).hash("opensesame")
+    environment.setenv("ADMIN_PASS", hashed)
+    assert load_settings().admin_pass.get_secret_value() == hashed
+
+
+def test_every_secret_may_be_in_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert {name for name, field in Settings.model_fields.items() if "SecretStr" in repr(field)} == SECRETS
+    path = tmp_path / "secret"
+    path.write_text("canary-secret-of-some-thirty-two-bytes\n", encoding="utf-8")
+    environment.delenv("JWT_SECRET")
+    environment.setenv("JWT_SECRET_FILE", str(path))
+    assert load_settings().jwt_secret == SecretStr("canary-secret-of-some-thirty-two-bytes")
+
+
+def test_what_is_wrong_in_a_file_is_told_by_its_variable_once(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "canary"
+    path.write_text("canary-short", encoding="utf-8")
+    environment.delenv("JWT_SECRET")
+    for wrong in (path, tmp_path / "none"):
+        environment.setenv("JWT_SECRET_FILE", str(wrong))
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        [line] = str(caught.value).splitlines()
+        assert line.startswith(("JWT_SECRET: *** given by JWT_SECRET_FILE; allowed: at least 32", "JWT_SECRET_FILE: "))
+        assert "canary" not in line
+
+
+def test_a_relation_between_settings_is_told_as_one_of_them(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("BATCH_RESULT_TIMEOUT_MS", "7500")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    [problem] = caught.value.problems
+    assert (problem.name, problem.wrong) == ("BATCH_RESULT_TIMEOUT_MS", "7500 given")
+    assert problem.allowed == "more than BATCH_WINDOW_MS + UPSTREAM_TIMEOUT_MS = 7500"

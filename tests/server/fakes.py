@@ -20,6 +20,7 @@ from core.history import HistoryItem, HistoryPage
 from core.limits import Charge
 from core.prices import Price, from_unix_ms
 from core.settings import Settings
+from server.admin import Admin
 from server.auth import Tokens
 from server.services import Services
 
@@ -252,7 +253,8 @@ class World:
     def services(self) -> Services:
         return Services(
             self.settings,
-            Tokens(self.settings.jwt_secret.get_secret_value()),
+            Tokens.of(self.settings),
+            Admin(self.settings.admin_user, self.settings.admin_pass.get_secret_value()),
             cast("PriceDesk", self.desk),
             cast("Callers", self.callers),
             cast("Coordinator", self.coordinator),

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
-from server.auth import InvalidToken, Tokens, issue_token
+from server.auth import InvalidToken, Tokens, issue_token, key_id
 from tests.server.fakes import SECRET, World
 
 PROTECTED = ["/v1/price/bitcoin", "/v1/price/bitcoin/history", "/v1/prices?ids=bitcoin"]
@@ -224,3 +225,85 @@ def test_no_more_tokens_are_remembered_than_fit_and_the_others_are_good_too(monk
     for subject in ["ann", "bob", "cy", "ann", "é" * 256]:
         assert tokens.verify(token(GOOD | {"sub": subject})).subject == subject
     assert [user.subject for user, _ in tokens._good.values()] == ["cy", "ann"]
+
+
+OLD = "an-older-secret-of-more-than-32-bytes"
+
+
+def by(secret: str, **header: Any) -> str:
+    """A token as others make it, with such a header."""
+    return signed(json.dumps({"alg": "HS256"} | header).encode(), json.dumps(GOOD).encode(), secret=secret)
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD])
+@pytest.mark.parametrize("header", [{}, {"kid": "2026-01"}, {"kid": ""}])
+def test_tokens_of_both_secrets_are_good_whatever_they_call_them(secret: str, header: dict[str, str]) -> None:
+    tokens = Tokens(SECRET, previous=OLD)
+    assert tokens.verify(by(secret, **header)).subject == "ada"
+    assert tokens.verify(issue_token(secret, subject="ada", username="ada", expires_s=60)).subject == "ada"
+
+
+def test_a_token_that_names_a_secret_is_tried_with_no_other() -> None:
+    with pytest.raises(InvalidToken):
+        Tokens(SECRET, previous=OLD).verify(by(SECRET, kid=key_id(OLD)))
+
+
+@pytest.mark.parametrize("kid", [None, 1, ["x"], {}])
+def test_a_secrets_name_that_is_no_text_opens_nothing(kid: object) -> None:
+    with pytest.raises(InvalidToken):
+        Tokens(SECRET, previous=OLD).verify(by(SECRET, kid=kid))
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_with_two_secrets_nothing_else_is_good(name: str) -> None:
+    with pytest.raises(InvalidToken):
+        Tokens(OLD, previous=SECRET).verify(VECTORS[name])
+
+
+def test_an_expired_token_of_the_previous_secret_is_told_as_that() -> None:
+    with pytest.raises(InvalidToken, match="expired"):
+        Tokens(OLD, previous=SECRET).verify(VECTORS["expired"])
+
+
+def test_once_a_secret_is_gone_its_tokens_are() -> None:
+    old = issue_token(OLD, subject="ada", username="ada", expires_s=60)
+    Tokens(SECRET, previous=OLD).verify(old)
+    with pytest.raises(InvalidToken):
+        Tokens(SECRET).verify(old)
+
+
+def test_a_token_names_its_secret_and_gives_nothing_of_it_away() -> None:
+    kid = jwt.get_unverified_header(issue_token(SECRET, subject="ada", username="ada", expires_s=60))["kid"]
+    assert (kid, len(kid)) == (key_id(SECRET), 16)
+    assert kid != key_id(OLD)
+    assert kid not in hashlib.sha256(SECRET.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("claims", "is_good"),
+    [
+        ({"iss": "us", "aud": "prices"}, True),
+        ({"iss": "us", "aud": ["other", "prices"]}, True),
+        ({"iss": "them", "aud": "prices"}, False),
+        ({"iss": ["us"], "aud": "prices"}, False),
+        ({"iss": "us", "aud": "other"}, False),
+        ({"iss": "us", "aud": []}, False),
+        ({"iss": "us", "aud": {"prices": 1}}, False),
+        ({"iss": "us"}, False),
+        ({"aud": "prices"}, False),
+        ({}, False),
+    ],
+)
+def test_issuer_and_audience_are_demanded_where_they_are_configured(claims: dict[str, Any], is_good: bool) -> None:
+    tokens = Tokens(SECRET, issuer="us", audience="prices")
+    if is_good:
+        assert tokens.verify(token(GOOD | claims)).subject == "ada"
+    else:
+        with pytest.raises(InvalidToken):
+            tokens.verify(token(GOOD | claims))
+
+
+def test_an_issued_token_carries_issuer_and_audience_where_they_are_configured() -> None:
+    issued = issue_token(SECRET, subject="ada", username="ada", expires_s=60, issuer="us", audience="prices")
+    assert Tokens(SECRET, issuer="us", audience="prices").verify(issued).subject == "ada"
+    assert Tokens(SECRET).verify(issued).subject == "ada"

@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import redis
 import trio
 
+from server.local import LocalPostgres
 from simulator import Simulator, failures
+from tests.conftest import Sql
 from tests.service.conftest import ClientFor
 from tests.waiting import until
 
@@ -193,3 +196,26 @@ async def test_each_wrong_setting_is_named_in_one_line_and_nothing_starts(given:
     told = ended.stderr.decode().splitlines()
     assert sorted(line.split(":")[0] for line in told) == ["BATCH_WINDOW_MS", "JWT_SECRET", "PORT"]
     assert "short" not in ended.stderr.decode()
+
+
+async def test_without_migrations_it_says_so_once_and_serves_prices_but_no_history(
+    start_process: StartProcess, client_for: ClientFor, postgres: LocalPostgres, sql: Sql
+) -> None:
+    sql(postgres.url, "CREATE DATABASE not_migrated")
+    bare = urlsplit(postgres.url)._replace(path="/not_migrated").geturl()
+    instance = await start_process(database_url=bare, batch_threshold=1)
+    ann = await client_for(await instance.url())
+    await until(lambda: b"cryptopulse migrate" in instance.log)
+    answers = [await ann.get(path) for path in ("/v1/price/bitcoin", "/v1/price/bitcoin/history")]
+    assert [answer.status_code for answer in answers] == [200, 503]
+    [line] = [line for line in instance.lines if "cryptopulse migrate" in line["event"]]
+    assert (line["level"], line["applied"]) == ("error", None)
+
+
+async def test_of_a_migrated_database_it_says_nothing(start_process: StartProcess, client_for: ClientFor) -> None:
+    instance = await start_process(batch_threshold=1)
+    ann = await client_for(await instance.url())
+    assert (await ann.get("/v1/price/bitcoin/history")).status_code == 200
+    instance.process.terminate()
+    assert await instance.process.wait() == 0
+    assert b"cryptopulse migrate" not in instance.log

@@ -1,0 +1,118 @@
+"""`cryptopulse config` and `cryptopulse doctor`, as real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from core.settings import Settings
+
+CLEAN = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+GOOD = {
+    "ADMIN_USER": "admin",
+    "ADMIN_PASS": "canary-pass",
+    "JWT_SECRET": "canary-secret-of-at-least-32-bytes",
+    "DATABASE_URL": "postgresql://ann:canary@127.0.0.1:1/db",
+    "REDIS_URL": "redis://:canary@127.0.0.1:1",
+}
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "cryptopulse", *words]
+    return subprocess.run(command, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=50)
+
+
+class TestConfig:
+    def test_settings_that_can_be_used_are_that(self) -> None:
+        ended = run("config", "check", **GOOD)
+        assert (ended.returncode, ended.stdout) == (0, "All settings can be used.\n")
+        assert json.loads(run("config", "check", "--json", **GOOD).stdout) == {"ok": True, "problems": []}
+
+    def test_each_wrong_one_is_told_with_what_is_allowed(self) -> None:
+        wrong = GOOD | {"PORT": "x", "JWT_SECRET": "canary", "ADMIN_USER": ""}
+        ended = run("config", "check", **wrong)
+        assert (ended.returncode, ended.stdout.splitlines()) == (
+            1,
+            [
+                "PORT: 'x' given; allowed: a whole number",
+                "ADMIN_USER: not given; it is required",
+                "JWT_SECRET: *** given; allowed: at least 32 bytes, for example the output of `openssl rand -hex 32`",
+            ],
+        )
+        ended = run("config", "check", "--json", **wrong)
+        told = json.loads(ended.stdout)
+        assert (ended.returncode, told["ok"]) == (1, False)
+        assert told["problems"][0] == {"name": "PORT", "wrong": "'x' given", "allowed": "a whole number"}
+
+    def test_all_settings_are_shown_with_where_they_come_from_and_no_secret(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(GOOD["JWT_SECRET"] + "\n", encoding="utf-8")
+        given = GOOD | {"JWT_SECRET": "", "JWT_SECRET_FILE": str(tmp_path / "secret"), "TRUSTED_PROXIES": "10.0.0.0/8"}
+        rows: list[dict[str, Any]] = json.loads(run("config", "show", "--json", **given).stdout)
+        by_name = {row["name"]: (row["value"], row["from"]) for row in rows}
+        assert list(by_name) == [name.upper() for name in Settings.model_fields]
+        assert by_name["PORT"] == (3000, "default")
+        assert by_name["ADMIN_USER"] == ("admin", "environment")
+        assert by_name["JWT_SECRET"] == ("***", "file")
+        assert by_name["REDIS_URL"] == ("redis://***@127.0.0.1:1", "environment")
+        assert by_name["TRUSTED_PROXIES"] == (["10.0.0.0/8"], "environment")
+
+        lines = run("config", "show", **given).stdout.splitlines()
+        assert len(lines) == len(rows)
+        assert [line.split() for line in lines if line.startswith(("PORT", "COINGECKO_API_KEY", "BATCH_RIDE"))] == [
+            ["PORT", "3000", "(default)"],
+            ["COINGECKO_API_KEY", "-", "(default)"],
+            ["BATCH_RIDE_ALONG", "true", "(default)"],
+        ]
+        assert "canary" not in "".join(lines)
+
+    def test_wrong_settings_are_not_shown_but_told(self) -> None:
+        ended = run("config", "show", **GOOD | {"PORT": "x"})
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == "PORT: 'x' given; allowed: a whole number\n"
+
+
+class TestDoctor:
+    def test_all_is_well(self, redis_url: str, migrated_url: str) -> None:
+        ended = run("doctor", **GOOD | {"REDIS_URL": redis_url, "DATABASE_URL": migrated_url})
+        assert ended.returncode == 0
+        assert "trouble" not in ended.stdout
+        assert "skipped  CoinGecko  https://api.coingecko.com was not asked" in ended.stdout
+
+    def test_trouble_is_1_and_told_to_programs_too(self) -> None:
+        ended = run("doctor", "--json", **GOOD)
+        found = json.loads(ended.stdout)
+        assert (ended.returncode, [each["state"] for each in found]) == (1, ["trouble", "trouble", "skipped"])
+        assert "canary" not in ended.stdout + ended.stderr
+
+    def test_wrong_settings_are_2(self) -> None:
+        ended = run("doctor", **GOOD | {"JWT_SECRET_FILE": "/canary"})
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith("JWT_SECRET: given, and so is its file;")
+
+
+@pytest.mark.parametrize("command", ["config check", "doctor", "serve"])
+def test_a_secret_file_that_is_not_there_is_named_by_its_variable(command: str) -> None:
+    given = GOOD | {"ADMIN_PASS": "", "ADMIN_PASS_FILE": "/canary"}
+    ended = run(*command.split(), **given)
+    assert ended.returncode == (1 if command == "config check" else 2)
+    assert (ended.stdout + ended.stderr).splitlines() == [
+        "ADMIN_PASS_FILE: names what cannot be read (No such file or directory); allowed: the path of a file"
+    ]
+
+
+def test_a_token_is_signed_by_the_secret_of_a_file_for_who_is_configured(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(GOOD["JWT_SECRET"] + "\n", encoding="utf-8")
+    given = {"JWT_SECRET_FILE": str(tmp_path / "secret"), "JWT_ISSUER": "us", "JWT_AUDIENCE": "prices"}
+    made = run("token", "--sub", "ada", **given).stdout.strip()
+    claims = jwt.decode(made, GOOD["JWT_SECRET"], algorithms=["HS256"], audience="prices")
+    assert (claims["sub"], claims["iss"]) == ("ada", "us")
+
+
+def test_a_database_may_be_named_by_a_file_to_migrate(tmp_path: Path, postgres: Any) -> None:
+    (tmp_path / "url").write_text(postgres.url, encoding="utf-8")
+    assert run("migrate", DATABASE_URL_FILE=str(tmp_path / "url")).returncode == 0
