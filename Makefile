@@ -4,7 +4,7 @@ ARGS ?=
 CODE := cryptopulse.py core server monitor simulator benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-faults check fix monitor monitor-demo picture bench bench-monitor lock
+.PHONY: help dev test test-faults check fix monitor monitor-demo picture bench bench-history bench-monitor lock
 
 help: ## what can be made here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ picture: .venv/ready ## draw the README's picture of the monitor from that recor
 
 bench: .venv/ready ## what batching saves and costs, in one report, under 20 minutes (ARGS=--quick to see that it works)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-history: .venv/ready ## how long a history of 10,000,000 prices takes to read, some 5 minutes (ARGS="--rows 1000000")
+	@$(BIN)/python -m benchmarks.history $(ARGS)
 
 bench-monitor: .venv/ready ## what the monitor takes, and what it costs those it watches (ARGS=--servers)
 	@$(BIN)/python -m benchmarks.monitor $(ARGS)

@@ -18,12 +18,15 @@ The layers, from the front door down; imports point only downwards:
     tally, coin_tally          what is counted always; of coins, and their last prices; counts: since the start
     lag                        how late the event loop wakes those who sleep
     coordinator                the Lua scripts as methods; no decisions
-    history, migrate, schema   the only ones that know Postgres, beside the migrations
+    history, partitions        prices, and the months of their table; with migrate, schema and postgres, the only ones
+                               that know Postgres, beside the migrations
     coingecko_answer           what CoinGecko's answers say; coingecko_headers: what their headers say of time
     admissions, completions    what scripts take and answer; standings: how batches stand, permits: the budget's
     redis_link                 the one owner of the hot Redis connection; redis_connection, lua: its words, the scripts
+    postgres                   a few connections, borrowed
     flush_policy               when to call, and for which coins: a pure function
     freshness, limits, month   how old a price may be; what a rate limit says; the months that calls are counted by
+    candles                    prices by intervals
     batches, events            states and outcomes; what happens, as frozen structs
     keys, settings, prices, errors     values; process: what the system tells of this one
     setting_rules, environment  what settings may be, and where they come from; shown_settings: what of them is shown

@@ -1,52 +1,48 @@
-"""Prices, and counts of upstream calls, in Postgres: the only module that knows it, beside the migrations.
+"""Prices, and counts of upstream calls, in Postgres: what is asked of its tables, and nothing else asks.
 
-async with trio_asyncio.open_loop(), open_history(database_url) as history:
-    await history.keep(prices)
-    page = await history.page("bitcoin", "usd", since=None, until=None, limit=20, page=1)
+history = History(postgres)
+await history.keep(prices)
+page = await history.page("bitcoin", "usd", since=None, until=None, limit=20, page=1)
+older = await history.before("bitcoin", "usd", page.next, since=None, until=None, limit=20)
+candles = await history.candles("bitcoin", "usd", stretch)
 
-Postgres may be away at any time, at the start too. A call is one asyncio coroutine from borrowing a connection to
-giving it back: were they two, a cancel between them would take the connection from the pool for ever.
+A page counts all that there is and leaves out all pages before it, so deep ones take long; what comes before a cursor
+is found by the index, and takes as long a year back as it does today.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
-import trio
-from asyncpg.exceptions import DataError, IntegrityConstraintViolationError, InternalClientError
-from trio_asyncio import aio_as_trio
+from asyncpg.exceptions import CheckViolationError, DataError, IntegrityConstraintViolationError
+from asyncpg.pool import PoolConnectionProxy
 
+from core.candles import Candle, Stretch
 from core.errors import HistoryUnavailable
 from core.month import MonthCount
+from core.postgres import Postgres
 from core.prices import Price
-
-# Away, restarting, slow, overloaded, or without our tables: asyncpg says each in its own words.
-_AWAY = (OSError, trio.TooSlowError, asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError)
 
 # SQLSTATE classes 22 and 23 are about the values, whatever the state of the server.
 _REFUSED = (DataError, IntegrityConstraintViolationError)
 
 _READ_S = 3.0
 _KEEP_S = 10.0
-_CLOSE_S = 0.3
-
-# One bulk write and some readers at a time; Postgres allows 100 connections by default, for all instances together.
-_MAX_CONNECTIONS = 5
 
 # No price was fetched outside of these, and every time zone can express them.
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC)
 _LARGEST_OFFSET = 2**63 - 1
 
-_Question = tuple[str, Sequence[object]]  # a statement and its arguments
+_AFTER_EVERY_BATCH = UUID(int=2**128 - 1)
 
-_ENSURE_PARTITIONS = "SELECT ensure_prices_partition(moment) FROM unnest($1::timestamptz[]) AS moment"
+_ENSURE_PARTITIONS = """
+    SELECT ensure_prices_partition(month)
+    FROM (SELECT DISTINCT date_trunc('month', moment, 'UTC') AS month FROM unnest($1::timestamptz[]) AS moment) AS _
+"""
 
 # One statement, so one transaction, and the count's row is locked no longer than it takes. Whoever comes with an older
 # count, such as an instance that was slow, or a Redis that lost some of it, does not lower it.
@@ -69,7 +65,7 @@ _PAGE = """
         SELECT price, fetched_at, batch_id FROM prices
         WHERE coin_id = $1 AND vs_currency = $2 AND fetched_at BETWEEN $3 AND $4
     )
-    SELECT counted.total, item.price, item.fetched_at
+    SELECT counted.total, item.price, item.fetched_at, item.batch_id
     FROM (SELECT count(*) AS total FROM matching) AS counted
     LEFT JOIN (
         SELECT * FROM matching ORDER BY fetched_at DESC, batch_id LIMIT $5::bigint OFFSET $6::bigint
@@ -77,9 +73,42 @@ _PAGE = """
     ORDER BY item.fetched_at DESC, item.batch_id
 """
 
+# Rather than one comparison of rows, since one order falls and the other rises. The bounds hold the cursor's time
+# already, so what is compared here is of one millisecond, and the index leads to it.
+_BEFORE = """
+    SELECT price, fetched_at, batch_id FROM prices
+    WHERE coin_id = $1 AND vs_currency = $2 AND fetched_at BETWEEN $3 AND $4 AND (fetched_at < $5 OR batch_id > $6)
+    ORDER BY fetched_at DESC, batch_id LIMIT $7::bigint
+"""
+
+# First and last are those of the order that pages have, turned round; the array is one, sorted once.
+_CANDLES = """
+    SELECT
+        date_bin($5::interval, fetched_at, timestamptz 'epoch') AS opened_at,
+        (array_agg(price ORDER BY fetched_at, batch_id DESC))[1] AS open,
+        max(price) AS high,
+        min(price) AS low,
+        (array_agg(price ORDER BY fetched_at, batch_id DESC))[count(*)] AS close,
+        count(*) AS count
+    FROM prices
+    WHERE coin_id = $1 AND vs_currency = $2 AND fetched_at >= $3 AND fetched_at < $4
+    GROUP BY opened_at
+    ORDER BY opened_at
+"""
+
 
 class PricesRefused(Exception):
     """Postgres will never take at least one of these prices, however often it is asked; it took none of them."""
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """A place between two prices: after one of this time and batch, so before all that are older.
+
+    Without a batch, before everything of that time.
+    """
+
+    fetched_at: datetime
+    batch_id: UUID = _AFTER_EVERY_BATCH
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
@@ -90,57 +119,25 @@ class HistoryItem(msgspec.Struct, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
-    """One page of kept prices, newest first, and how many there are on all pages."""
+    """One page of kept prices, newest first, how many there are on all pages, and where older ones begin."""
 
     items: list[HistoryItem]
     total_items: int
+    next: Cursor | None = None
 
 
-@asynccontextmanager
-async def open_history(database_url: str) -> AsyncIterator["History"]:
-    """Open the history of this database inside an open trio_asyncio loop; Postgres need not be up.
+class Older(msgspec.Struct, frozen=True):
+    """Kept prices from a cursor on, newest first, and where still older ones begin."""
 
-    Takes `postgres://` and `postgresql://`, with query arguments. Closes within 0.3 s, also when cancelled.
-    """
-    pool = await aio_as_trio(_open_pool)(database_url)
-    try:
-        yield History(pool)
-    finally:
-        with trio.move_on_after(_CLOSE_S, shield=True), suppress(*_AWAY):
-            await aio_as_trio(pool.close)()
-        pool.terminate()
-
-
-async def _open_pool(database_url: str) -> asyncpg.Pool:
-    _forgive_orphans(asyncio.get_running_loop())
-    # No connection is made before somebody asks.
-    return await asyncpg.create_pool(
-        database_url,
-        min_size=0,
-        max_size=_MAX_CONNECTIONS,
-        server_settings={"application_name": "cryptopulse"},
-    )
-
-
-def _forgive_orphans(loop: asyncio.AbstractEventLoop) -> None:
-    """Let no connection that broke after its caller had left end the program.
-
-    A connect that is cancelled in the wrong moment leaves a future with an error that nobody awaits. asyncio would
-    log that; trio-asyncio raises it out of `open_loop()`.
-    """
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not isinstance(context.get("exception"), _AWAY):
-            loop.default_exception_handler(context)
-
-    loop.set_exception_handler(handle)
+    items: list[HistoryItem]
+    next: Cursor | None = None
 
 
 class History:
     """Kept prices; any number of tasks may call its methods at a time."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
 
     async def keep(self, prices: Sequence[Price], counted: MonthCount | None = None) -> None:
         """Write these prices, all or none of them; leave those alone that are there by batch, currency and time.
@@ -153,9 +150,22 @@ class History:
         """
         if not prices:
             return
-        questions = _write_questions(prices, counted)
+        columns = _columns(prices)
+        count = (counted.month, counted.calls) if counted else (None, None)
+
+        async def write(connection: PoolConnectionProxy) -> None:
+            try:
+                await connection.execute(_INSERT, *columns, *count)
+            except CheckViolationError as error:
+                if error.constraint_name:
+                    raise
+                # A month without a partition, which is rare: they are made ahead. Nothing looks first, so that a write
+                # takes no lock but that of its rows.
+                await connection.execute(_ENSURE_PARTITIONS, columns[-1])
+                await connection.execute(_INSERT, *columns, *count)
+
         try:
-            await self._ask(*questions, deadline_s=_KEEP_S)
+            await self._postgres.run(write, deadline_s=_KEEP_S)
         except HistoryUnavailable as error:
             if isinstance(error.__cause__, _REFUSED):
                 raise PricesRefused(str(error.__cause__)) from error.__cause__
@@ -177,39 +187,55 @@ class History:
         HistoryUnavailable within 3 s when Postgres is away.
         """
         offset = min((page - 1) * limit, _LARGEST_OFFSET)
-        bounds = (_clamped(since or _FIRST), _clamped(until or _LAST))
-        rows = await self._ask((_PAGE, (coin_id, vs_currency, *bounds, limit, offset)), deadline_s=_READ_S)
-        items = [HistoryItem(row["price"], row["fetched_at"]) for row in rows if row["price"] is not None]
-        return HistoryPage(items, rows[0]["total"])
+        bounds = _bounds(since, until)
+        rows = await self._postgres.ask(_PAGE, coin_id, vs_currency, *bounds, limit, offset, deadline_s=_READ_S)
+        total = rows[0]["total"]
+        found = [row for row in rows if row["price"] is not None]
+        return HistoryPage(_items(found), total, _cursor(found) if offset + len(found) < total else None)
+
+    async def before(
+        self,
+        coin_id: str,
+        vs_currency: str,
+        cursor: Cursor,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> Older:
+        """Read a coin's prices in a currency from a cursor on, in the order of pages, and within the same bounds.
+
+        Nothing is counted, so it takes the same time however far back; and prices that come meanwhile move nothing.
+        Raises HistoryUnavailable within 3 s when Postgres is away.
+        """
+        at = _clamped(cursor.fetched_at)
+        first, last = _bounds(since, until)
+        bounds = (first, min(last, at), at, cursor.batch_id)
+        rows = await self._postgres.ask(_BEFORE, coin_id, vs_currency, *bounds, limit + 1, deadline_s=_READ_S)
+        found = rows[:limit]
+        return Older(_items(found), _cursor(found) if len(rows) > limit else None)
+
+    async def candles(self, coin_id: str, vs_currency: str, stretch: Stretch) -> list[Candle]:
+        """What a coin's prices in a currency did, oldest first; an interval without a price has no candle.
+
+        Raises HistoryUnavailable within 3 s when Postgres is away.
+        """
+        arguments = (coin_id, vs_currency, stretch.begins, stretch.ends, stretch.interval)
+        rows = await self._postgres.ask(_CANDLES, *arguments, deadline_s=_READ_S)
+        return [Candle(**row) for row in rows]
 
     async def calls_in(self, month: date) -> int:
         """How many upstream calls were counted in the month of this first day, as far as is known here.
 
         Raises HistoryUnavailable within 3 s when Postgres is away.
         """
-        (row,) = await self._ask((_CALLS, [month]), deadline_s=_READ_S)
+        (row,) = await self._postgres.ask(_CALLS, month, deadline_s=_READ_S)
         calls: int = row["calls"]
         return calls
 
-    async def _ask(self, *questions: _Question, deadline_s: float) -> list[asyncpg.Record]:
-        """Ask one after the other on one connection; the last answer, or HistoryUnavailable within the deadline."""
-        # Giving back, which may have to cancel a query over the network, is bounded by this timeout as well.
-        timeout_s = deadline_s / 3
 
-        async def borrow_ask_give_back() -> list[asyncpg.Record]:
-            async with self._pool.acquire(timeout=timeout_s) as connection:
-                return [await connection.fetch(text, *arguments) for text, arguments in questions][-1]
-
-        try:
-            with trio.fail_after(deadline_s - timeout_s):
-                rows: list[asyncpg.Record] = await aio_as_trio(borrow_ask_give_back)()
-        except _AWAY as error:
-            raise HistoryUnavailable from error
-        return rows
-
-
-def _write_questions(prices: Sequence[Price], counted: MonthCount | None) -> tuple[_Question, _Question]:
-    """The statements that write all this, or raise PricesRefused where they cannot even be expressed."""
+def _columns(prices: Sequence[Price]) -> tuple[list[UUID], list[str], list[str], list[Decimal], list[datetime]]:
+    """What goes into each column, or raise PricesRefused where it cannot even be expressed."""
     try:
         batches = [UUID(hex=price.batch_id) for price in prices]
         times = [price.fetched_at for price in prices]
@@ -217,11 +243,20 @@ def _write_questions(prices: Sequence[Price], counted: MonthCount | None) -> tup
         raise PricesRefused(str(error)) from error
     coins = [price.coin_id for price in prices]
     currencies = [price.vs_currency for price in prices]
-    # Asked each time, not remembered: partitions come and go with backups and retention, and it costs little.
-    months = sorted({time.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for time in times})
-    columns = (batches, coins, currencies, [price.price for price in prices], times)
-    count = (counted.month, counted.calls) if counted else (None, None)
-    return (_ENSURE_PARTITIONS, [months]), (_INSERT, [*columns, *count])
+    return batches, coins, currencies, [price.price for price in prices], times
+
+
+def _items(rows: Sequence[asyncpg.Record]) -> list[HistoryItem]:
+    return [HistoryItem(row["price"], row["fetched_at"]) for row in rows]
+
+
+def _cursor(rows: Sequence[asyncpg.Record]) -> Cursor | None:
+    """The place after the last of these rows."""
+    return Cursor(rows[-1]["fetched_at"], rows[-1]["batch_id"]) if rows else None
+
+
+def _bounds(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    return _clamped(since or _FIRST), _clamped(until or _LAST)
 
 
 def _clamped(moment: datetime) -> datetime:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import trio
+from redis.asyncio import Redis
 from trio_asyncio import aio_as_trio
 
 from core import outbox
@@ -22,10 +23,12 @@ from core.coin_list import CoinList
 from core.coingecko import open_coingecko
 from core.coordinator import Coordinator
 from core.flusher import Flusher
-from core.history import History, open_history
+from core.history import History
 from core.lag import Lag
 from core.ledger import Ledger
 from core.metrics import Metrics
+from core.partitions import Partitions
+from core.postgres import open_postgres
 from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from core.result_feed import ResultFeed
@@ -60,11 +63,14 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     broadcast = Broadcast(instance, coordinator)
     tally, lag = Tally(), Lag()
     async with (
-        open_history(settings.database_url.get_secret_value()) as history,
+        open_postgres(settings.database_url.get_secret_value()) as postgres,
         open_coingecko(settings) as coingecko,
-        _open_outbox(redis_url, history, instance, broadcast) as writer,
+        _open_outbox(redis_url) as outbox_redis,
         trio.open_nursery() as nursery,
     ):
+        history = History(postgres)
+        writer = outbox.OutboxWriter(outbox_redis, history, instance, tell=broadcast.tell)
+        partitions = Partitions(postgres, retention_s=settings.history_retention_s)
         flusher = Flusher(settings, coordinator, link, coingecko, tally, broadcast)
         ledger = Ledger(settings, coordinator, history, coingecko, tally)
         windows = Windows(settings, link, coordinator, flusher, ledger, tally)
@@ -81,6 +87,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, snapshots)
         nursery.start_soon(lag.run)
+        nursery.start_soon(partitions.run)
         nursery.start_soon(ledger.run)
         nursery.start_soon(coin_list.run)
         broadcast.tell_started()
@@ -92,12 +99,10 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
 
 
 @asynccontextmanager
-async def _open_outbox(
-    redis_url: str, history: History, instance: str, broadcast: Broadcast
-) -> AsyncIterator[outbox.OutboxWriter]:
+async def _open_outbox(redis_url: str) -> AsyncIterator[Redis]:
     redis = outbox.connect(redis_url)
     try:
-        yield outbox.OutboxWriter(redis, history, instance, tell=broadcast.tell)
+        yield redis
     finally:
         with trio.move_on_after(_GOODBYE_S, shield=True):
             await aio_as_trio(redis.aclose)()

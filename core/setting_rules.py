@@ -10,6 +10,8 @@ SHORTEST_SECRET_BYTES = 32
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DAY_S = 86_400
+_CENTURY_S = 36_500 * _DAY_S
 
 # How argon2's own tools and libraries write a hash: kind, version, KiB, passes, lanes, salt, hash.
 ARGON2 = "$argon2"
@@ -31,6 +33,13 @@ def parse_duration(text: str) -> int:
 def duration(text: str) -> str:
     """A text that is a duration."""
     parse_duration(text)
+    return text
+
+
+def retention(text: str) -> str:
+    """A text that is a duration of days."""
+    if not _DAY_S <= parse_duration(text) <= _CENTURY_S:
+        raise ValueError("a duration of 1d to 36500d, such as 90d")
     return text
 
 

@@ -71,6 +71,7 @@ class Settings(BaseModel):
     redis_url: Annotated[
         SecretStr, url_of("redis", "rediss", "unix"), AfterValidator(setting_rules.understood_by_redis)
     ]
+    history_retention: Annotated[str, AfterValidator(setting_rules.retention)] | None = None
 
     coingecko_api_key: Annotated[SecretStr, AfterValidator(setting_rules.printable_ascii)] | None = None
     coingecko_base_url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")] = (
@@ -99,6 +100,11 @@ class Settings(BaseModel):
     def jwt_expires_s(self) -> int:
         """How long a token of a login is good, in seconds."""
         return parse_duration(self.jwt_expires_in)
+
+    @property
+    def history_retention_s(self) -> int | None:
+        """How long prices are kept at least, in seconds; None for ever."""
+        return parse_duration(self.history_retention) if self.history_retention else None
 
     @property
     def patience_s(self) -> float:

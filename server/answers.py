@@ -11,6 +11,7 @@ from quart import Response
 from core.batches import Quote
 from core.prices import Price, iso_ms
 
+_NEXT_BEFORE = msgspec.Meta(description="The cursor of what comes next, null at the end; only where `before` is asked.")
 _Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 
@@ -53,16 +54,37 @@ class HistoryItem(msgspec.Struct, rename="camel"):
     fetched_at: _Time
 
 
-class HistoryBody(msgspec.Struct, rename="camel"):
-    """One page of fetched prices, newest first."""
+class HistoryBody(msgspec.Struct, rename="camel", kw_only=True):
+    """Fetched prices, newest first: a page of them, or those from a cursor on, which counts none."""
 
     coin_id: str
     vs_currency: str
     items: list[HistoryItem]
-    page: int
+    page: int | msgspec.UnsetType = msgspec.UNSET
     limit: int
-    total_items: int
-    total_pages: int
+    total_items: int | msgspec.UnsetType = msgspec.UNSET
+    total_pages: int | msgspec.UnsetType = msgspec.UNSET
+    next_before: Annotated[str | None, _NEXT_BEFORE] | msgspec.UnsetType = msgspec.UNSET
+
+
+class CandleBody(msgspec.Struct, rename="camel"):
+    """The first, highest, lowest and last price of an interval, how many there were, and when it began."""
+
+    opened_at: _Time
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    count: int
+
+
+class CandlesBody(msgspec.Struct, rename="camel"):
+    """What a coin's prices did, oldest first; an interval without a price has no candle."""
+
+    coin_id: str
+    vs_currency: str
+    interval: str
+    candles: list[CandleBody]
 
 
 class HealthBody(msgspec.Struct):

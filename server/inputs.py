@@ -5,9 +5,9 @@ A model's field descriptions are both its documentation and its error messages.
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
@@ -120,6 +120,28 @@ class PriceQuery(Input):
     """In what a price is asked."""
 
     vs_currency: Currency = Field("usd", alias="vsCurrency", description="a currency such as 'usd' or 'eur'.")
+
+
+class PeriodQuery(PriceQuery):
+    """Of which time prices are asked."""
+
+    since: Moment | None = Field(
+        None,
+        alias="from",
+        description="an ISO 8601 time, inclusive, UTC where it names no zone, such as '2026-02-28T03:55:00Z' "
+        "('+' is written '%2B').",
+    )
+    until: Moment | None = Field(
+        None,
+        alias="to",
+        description="an ISO 8601 time, inclusive, UTC where it names no zone; a date is its first moment.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError("from: must not be later than to.")
+        return self
 
 
 def read_query(model: type[ModelT], asked: Asked) -> ModelT:

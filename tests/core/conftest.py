@@ -1,12 +1,16 @@
 """Parts of core: on a real Valkey, and on the model of it."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 import trio
 
 from core.coordinator import Coordinator
+from core.history import History
 from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from tests.core.asking import Asked
+from tests.core.kept import open_history
 from tests.core.model import Fleet, settings_for_tests
 
 
@@ -20,6 +24,12 @@ async def link(redis_url: str, nursery: trio.Nursery) -> RedisLink:
 @pytest.fixture
 def coordinator(link: RedisLink) -> Coordinator:
     return Coordinator(link, settings_for_tests())
+
+
+@pytest.fixture
+async def history(asyncio_loop: object, database_url: str) -> AsyncIterator[History]:
+    async with open_history(database_url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -13,21 +13,15 @@ from trio_asyncio import aio_as_trio
 
 from core import history as history_module
 from core.errors import HistoryUnavailable
-from core.history import History, HistoryPage, PricesRefused, open_history
+from core.history import History, HistoryPage, PricesRefused
 from core.month import MonthCount
 from core.prices import Price, from_unix_ms
 from server.local import LocalPostgres
+from tests.core.kept import NOON_MS, open_history, price_at
 
 Sql = Callable[[str, str], list[asyncpg.Record]]
 
-NOON_MS = 1_772_280_000_000  # 2026-02-28T12:00Z
 FEBRUARY = date(2026, 2, 1)
-
-
-@pytest.fixture
-async def history(asyncio_loop: object, database_url: str) -> AsyncIterator[History]:
-    async with open_history(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -44,11 +38,6 @@ async def empty_database_url(postgres: LocalPostgres, sql: Sql) -> AsyncIterator
     sql(postgres.url, f"CREATE DATABASE {name}")
     yield urlsplit(postgres.url)._replace(path=f"/{name}").geturl()
     sql(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def price_at(fetched_at_ms: int, text: str = "1.5", **changes: Any) -> Price:
-    fields: dict[str, Any] = {"batch_id": uuid4().hex, "coin_id": "bitcoin", "vs_currency": "usd"} | changes
-    return Price(**fields, price=Decimal(text), fetched_at_ms=fetched_at_ms)
 
 
 async def whole_page(history: History, *, limit: int = 100, page: int = 1, **bounds: Any) -> HistoryPage:
@@ -185,6 +174,30 @@ async def test_many_may_write_the_first_prices_of_a_month_at_once(
     assert (await whole_page(history)).total_items == 60
 
 
+async def test_a_write_looks_for_no_partition_and_locks_nothing_but_its_rows(
+    history: History, database_url: str, sql: Sql
+) -> None:
+    await history.keep([price_at(NOON_MS)])
+    locker = await aio_as_trio(asyncpg.connect)(database_url)
+    await aio_as_trio(locker.execute)("BEGIN")
+    await aio_as_trio(locker.execute)("LOCK TABLE prices IN SHARE UPDATE EXCLUSIVE MODE")
+    await history.keep([price_at(NOON_MS + 1)])
+    await aio_as_trio(locker.close)()
+    assert (await whole_page(history)).total_items == 2
+
+
+async def test_prices_before_and_after_a_months_turn_go_together_though_neither_month_is_there(
+    history: History, database_url: str, sql: Sql
+) -> None:
+    for name in ("prices_2034_05", "prices_2034_06"):
+        sql(database_url, f"DROP TABLE IF EXISTS {name}")
+    turn_ms = round(datetime(2034, 6, 1, tzinfo=UTC).timestamp() * 1000)
+    async with trio.open_nursery() as nursery:
+        for n in range(5):
+            nursery.start_soon(history.keep, [price_at(turn_ms - 1 - n), price_at(turn_ms + n)])
+    assert (await whole_page(history)).total_items == 10
+
+
 async def test_a_partition_that_an_operator_dropped_is_made_again(
     history: History, database_url: str, sql: Sql
 ) -> None:
@@ -305,7 +318,7 @@ async def test_history_closes_in_a_cancelled_scope(database_url: str, sql: Sql, 
         async with open_history(url) as history:
             await whole_page(history)
             scope.cancel()
-    assert history._pool.get_size() == 0
+    assert history._postgres._pool.get_size() == 0
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from trio_asyncio import aio_as_trio
 from core import outbox
 from core.errors import HistoryUnavailable, RedisUnavailable
 from core.events import Event, Kept
-from core.history import History, open_history
+from core.history import History
 from core.keys import BUDGET, OUTBOX, OUTBOX_REFUSED
 from core.month import MonthCount
 from core.outbox import OutboxWriter
@@ -62,12 +62,6 @@ async def client(asyncio_loop: object, redis_url: str) -> AsyncIterator[redis.as
     client = outbox.connect(redis_url)
     yield client
     await aio_as_trio(client.aclose)()
-
-
-@pytest.fixture
-async def history(asyncio_loop: object, database_url: str) -> AsyncIterator[History]:
-    async with open_history(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

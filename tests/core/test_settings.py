@@ -37,7 +37,13 @@ def test_the_defaults_are_the_contracts(environment: pytest.MonkeyPatch) -> None
     assert (settings.upstream_timeout_ms, settings.jwt_expires_in, settings.jwt_expires_s) == (2500, "1h", 3600)
     assert (settings.throttle_ttl_ms, settings.throttle_global_limit, settings.throttle_login_limit) == (60000, 20, 5)
     assert (settings.coingecko_api_key, settings.coingecko_base_url) == (None, "https://api.coingecko.com")
-    assert settings.trusted_proxies == ()
+    assert (settings.trusted_proxies, settings.history_retention_s) == ((), None)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1d", 86_400), ("90d", 7_776_000), ("36500d", 3_153_600_000)])
+def test_a_retention_is_of_days_not_of_seconds(environment: pytest.MonkeyPatch, text: str, seconds: int) -> None:
+    environment.setenv("HISTORY_RETENTION", text)
+    assert load_settings().history_retention_s == seconds
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
@@ -72,6 +78,10 @@ def test_what_is_required_is_asked_for_by_name(environment: pytest.MonkeyPatch, 
         ("COINGECKO_API_KEY", "canary key"),
         ("COINGECKO_API_KEY", "canary-schlüssel"),
         ("COINGECKO_BASE_URL", "api.coingecko.com"),
+        ("HISTORY_RETENTION", "90"),
+        ("HISTORY_RETENTION", "23h"),
+        ("HISTORY_RETENTION", "36501d"),
+        ("HISTORY_RETENTION", "forever"),
         ("BATCH_WINDOW_MS", "0"),
         ("BATCH_THRESHOLD", "-1"),
         ("BATCH_THRESHOLD", "2.5"),

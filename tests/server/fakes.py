@@ -14,9 +14,10 @@ from prometheus_client.registry import Collector
 from quart_trio import QuartTrio
 
 from core.batches import Quote, Served, Wanted
+from core.candles import Candle, Stretch
 from core.errors import CryptoPulseError
 from core.freshness import FETCH, Freshness
-from core.history import HistoryItem, HistoryPage
+from core.history import Cursor, HistoryItem, HistoryPage, Older
 from core.limits import Charge
 from core.prices import Price, from_unix_ms
 from core.settings import Settings
@@ -178,6 +179,8 @@ class FakeCoordinator:
 class FakeHistory:
     items: list[HistoryItem] = field(default_factory=list)
     total_items: int = 0
+    next: Cursor | None = None
+    found: list[Candle] = field(default_factory=list)
     refusal: Exception | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -191,20 +194,33 @@ class FakeHistory:
         limit: int,
         page: int,
     ) -> HistoryPage:
+        await self._asked(coin_id=coin_id, vs_currency=vs_currency, since=since, until=until, limit=limit, page=page)
+        return HistoryPage(self.items, self.total_items, self.next)
+
+    async def before(
+        self,
+        coin_id: str,
+        vs_currency: str,
+        cursor: Cursor,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> Older:
+        await self._asked(
+            coin_id=coin_id, vs_currency=vs_currency, cursor=cursor, since=since, until=until, limit=limit
+        )
+        return Older(self.items, self.next)
+
+    async def candles(self, coin_id: str, vs_currency: str, stretch: Stretch) -> list[Candle]:
+        await self._asked(coin_id=coin_id, vs_currency=vs_currency, stretch=stretch)
+        return self.found
+
+    async def _asked(self, **arguments: Any) -> None:
         await trio.lowlevel.checkpoint()
         if self.refusal is not None:
             raise self.refusal
-        self.asked.append(
-            {
-                "coin_id": coin_id,
-                "vs_currency": vs_currency,
-                "since": since,
-                "until": until,
-                "limit": limit,
-                "page": page,
-            }
-        )
-        return HistoryPage(self.items, self.total_items)
+        self.asked.append(arguments)
 
     def keep(self, *prices: str) -> None:
         self.items = [HistoryItem(Decimal(price), from_unix_ms(FETCHED_AT_MS)) for price in prices]

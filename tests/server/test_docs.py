@@ -10,6 +10,7 @@ ERRORS = {
     "/auth/login": {"400", "401", "408", "413", "415", "429", "503"},
     "/v1/price/{coinId}": {"400", "401", "404", "429", "502", "503", "504"},
     "/v1/price/{coinId}/history": {"400", "401", "429", "503"},
+    "/v1/price/{coinId}/candles": {"400", "401", "429", "503"},
     "/v1/prices": {"400", "401", "429", "503"},
     "/api/v3/simple/price": {"400", "401", "422", "429", "502", "503", "504"},
     "/api/v3/simple/supported_vs_currencies": {"401", "429", "503"},
@@ -71,7 +72,7 @@ async def test_parameters_are_spelled_as_in_the_contract(client: httpx.AsyncClie
     document = await document_of(client)
     history = document["paths"]["/v1/price/{coinId}/history"]["get"]
     found = {(parameter["name"], parameter["in"]) for parameter in history["parameters"]}
-    queries = {(name, "query") for name in ("from", "to", "limit", "page", "vsCurrency")}
+    queries = {(name, "query") for name in ("from", "to", "limit", "page", "before", "vsCurrency")}
     assert found == {("coinId", "path"), *queries}
     assert all(parameter["description"] for parameter in history["parameters"])
 

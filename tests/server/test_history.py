@@ -2,15 +2,20 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from core.errors import HistoryUnavailable, RedisUnavailable
+from core.history import Cursor
 from core.limits import Charge, OverLimit
-from tests.server.fakes import FETCHED_AT, World
+from core.prices import from_unix_ms
+from tests.server.fakes import BATCH_ID, FETCHED_AT, FETCHED_AT_MS, World
 
 HISTORY = "/v1/price/bitcoin/history"
+PLACE = Cursor(from_unix_ms(FETCHED_AT_MS), UUID(hex=BATCH_ID))
+PLACE_TEXT = f"{FETCHED_AT}_{BATCH_ID}"
 
 
 async def test_a_page_is_spelled_as_the_contract_says(
@@ -97,9 +102,10 @@ async def test_what_is_no_time_is_refused(
         ("page=1.5", "page: a whole number from 1 to 1000000000."),
         ("page=1000000001", "page: a whole number from 1 to 1000000000."),
         ("page=" + "9" * 5000, "page: a whole number from 1 to 1000000000."),
-        ("offset=3", "Unknown query parameter 'offset'; known are vsCurrency, from, to, limit, page."),
-        ("since=2026-01-01", "Unknown query parameter 'since'; known are vsCurrency, from, to, limit, page."),
+        ("offset=3", "Unknown query parameter 'offset'; known are vsCurrency, from, to, limit, page, before."),
+        ("since=2026-01-01", "Unknown query parameter 'since'; known are vsCurrency, from, to, limit, page, before."),
         ("from=2026-02-02&to=2026-02-01", "from: must not be later than to."),
+        ("before=2026-02-02&page=1", "before: send either before or page, not both."),
         ("vsCurrency=xxx", "That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'."),
     ],
 )
@@ -155,3 +161,90 @@ async def test_who_cannot_be_charged_gets_no_history(
     answer = await client.get(HISTORY, headers=bearer)
     assert answer.status_code == status
     assert world.history.asked == []
+
+
+async def test_before_a_cursor_nothing_is_counted_and_the_next_cursor_is_told(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    world.history.keep("0.10")
+    world.history.next = PLACE
+    answer = await client.get(f"{HISTORY}?before=2026-03-01", headers=bearer)
+    items = f'{{"price":0.10,"fetchedAt":"{FETCHED_AT}"}}'
+    rest = f'"limit":20,"nextBefore":"{PLACE_TEXT}"'
+    assert answer.text == f'{{"coinId":"bitcoin","vsCurrency":"usd","items":[{items}],{rest}}}'
+    assert world.coordinator.charged == [("user:ada", 20)]
+
+
+async def test_at_the_end_there_is_no_next_cursor(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    answer = await client.get(f"{HISTORY}?before=2026-03-01", headers=bearer)
+    assert answer.json()["nextBefore"] is None
+    assert "Link" not in answer.headers
+
+
+async def test_a_link_leads_on_within_what_was_asked_for(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    world.history.next = PLACE
+    asked = "vsCurrency=eur&limit=7&from=2026-01-01T00:00:00%2B02:00"
+    next_link = f"{HISTORY}?{asked}&before={PLACE_TEXT}"
+    for query in (f"{asked}&page=3", f"{asked}&before=2027-01-01"):
+        answer = await client.get(f"{HISTORY}?{query}", headers=bearer)
+        assert answer.headers["Link"] == f'<{next_link}>; rel="next"'
+    await client.get(next_link, headers=bearer)
+    since = datetime(2025, 12, 31, 22, tzinfo=UTC)
+    expected = {"vs_currency": "eur", "limit": 7, "since": since, "cursor": PLACE}
+    assert world.history.asked[-1].items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "cursor"),
+    [
+        (PLACE_TEXT, PLACE),
+        (FETCHED_AT, Cursor(from_unix_ms(FETCHED_AT_MS))),
+        ("2026-02-28", Cursor(datetime(2026, 2, 28, tzinfo=UTC))),
+        (f"2026-02-28_{BATCH_ID}", Cursor(datetime(2026, 2, 28, tzinfo=UTC), UUID(hex=BATCH_ID))),
+        ("0001-01-01", Cursor(datetime(1, 1, 1, tzinfo=UTC))),
+    ],
+)
+async def test_a_cursor_is_a_time_and_perhaps_a_batch(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str], text: str, cursor: Cursor
+) -> None:
+    assert (await client.get(f"{HISTORY}?before={text}", headers=bearer)).status_code == 200
+    assert world.history.asked[0]["cursor"] == cursor
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "_",
+        "1",
+        BATCH_ID,
+        f"_{BATCH_ID}",
+        f"{FETCHED_AT}_",
+        f"{FETCHED_AT}_{BATCH_ID[1:]}",
+        f"{FETCHED_AT}_{BATCH_ID.upper()}",
+        f"{FETCHED_AT}_{BATCH_ID}_",
+        f"{FETCHED_AT}_{UUID(hex=BATCH_ID)}",
+        f"{FETCHED_AT}_" + "٣" * 32,
+        "0000-01-01",
+        "9" * 5000,
+    ],
+    ids=lambda text: text[:60],
+)
+async def test_what_is_no_cursor_is_refused(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str], text: str
+) -> None:
+    answer = await client.get(f"{HISTORY}?before={text}", headers=bearer)
+    message = "before: the nextBefore of another answer, or an ISO 8601 time. Not together with page."
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
+    assert (world.history.asked, world.coordinator.charged) == ([], [])
+
+
+async def test_without_postgres_nothing_comes_before_either(
+    world: World, client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    world.history.refusal = HistoryUnavailable()
+    assert (await client.get(f"{HISTORY}?before={FETCHED_AT}", headers=bearer)).status_code == 503
