@@ -12,6 +12,7 @@ The layers, from the front door down; imports point only downwards:
     flusher, ledger, pace      claimed batches: fetch > complete; the month's calls: their count, where they will end
     callers, flush_report      charges, and what monitors see of them; what is told of a flush
     waiters, result_feed       requests parked on this instance; pub/sub that wakes them
+    streams                    who is told each new price of some coins
     watch                      what instances tell monitors, while one is watching
     coingecko, coingecko_http  the only ones that know CoinGecko, with the two below: what to ask; how to ask it
     outbox, outbox_stream      prices on their way to Postgres

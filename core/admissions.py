@@ -8,6 +8,7 @@ import msgspec
 from core.batches import Wanted
 from core.freshness import AtHand, Latest
 from core.limits import Charge
+from core.prices import Price
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -63,6 +64,14 @@ def admission_in(coin: Wanted, answer: list[Any], now_ms: int) -> Admission:
             return Absent()
         case _:
             return Refused(answer[1])
+
+
+def price_at_hand(coin_id: str, vs_currency: str, text: bytes) -> Price | None:
+    """Read a coin's latest price in a currency, if CoinGecko lists one."""
+    latest = _latest_of(text.decode(), 0)
+    if latest.price is None:
+        return None
+    return Price(latest.batch_id, coin_id, vs_currency, latest.price, latest.fetched_at_ms)
 
 
 def _latest(coin: Wanted, prices: list[bytes], now_ms: int) -> AtHand:

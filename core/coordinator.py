@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from core import keys, lua
-from core.admissions import Admissions, admission_in
+from core.admissions import Admissions, admission_in, price_at_hand
 from core.batches import Result, Trigger, Wanted
 from core.completions import completion_of, report_of
 from core.errors import OutboxFull
@@ -15,6 +15,7 @@ from core.freshness import Freshness
 from core.ids import new_ids
 from core.limits import Charge, OverLimit
 from core.permits import Called, Permit, Unsure, call_in, terms
+from core.prices import Price
 from core.redis_link import RedisLink
 from core.settings import Settings
 from core.standings import Claimed, Standing, standing_in
@@ -203,6 +204,17 @@ class Coordinator:
         """Read how batches stand."""
         answers = await self._link.run_script(lua.LOOK, [keys.PREFIX], list(batch_ids))
         return [standing_in(answer, 0) for answer in answers]
+
+    async def latest(self, coin_ids: Sequence[str], vs_currencies: Sequence[str]) -> list[Price]:
+        """Read the prices at hand of these coins in these currencies."""
+        answers = await self._link.run_script(lua.LATEST, [keys.PREFIX], [",".join(vs_currencies), *coin_ids])
+        prices = [
+            price_at_hand(coin_id, vs_currency, text)
+            for coin_id, texts in zip(coin_ids, answers, strict=True)
+            for vs_currency, text in zip(vs_currencies, texts, strict=True)
+            if text is not None
+        ]
+        return [price for price in prices if price is not None]
 
     async def outbox_depth(self) -> int:
         """Count the prices that Postgres does not have yet."""

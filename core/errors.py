@@ -5,6 +5,7 @@
         Unauthorized               401
         NotFound                   404   UnknownCoin, UnlistedCurrency
         LimitReached               429   the caller is over its limit
+        TooManyStreams             429   the caller has as many streams open as it may
         UpstreamLimited            429   CoinGecko itself answered 429
         OverBudget                 429   no upstream call may be made in time
         UpstreamFailed             502
@@ -72,6 +73,15 @@ class LimitReached(CryptoPulseError):
     """The caller is over its own rate limit."""
 
     status = 429
+
+
+class TooManyStreams(CryptoPulseError):
+    """The caller has as many streams open on this instance as it may have."""
+
+    status = 429
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"You have {most} streams open, and may have no more. Close one first.", retry_after_s=10)
 
 
 class UpstreamLimited(CryptoPulseError):

@@ -1,6 +1,6 @@
 """Redis pub/sub, as it reaches this instance: what happens to batches and to the budget, and monitors that watch.
 
-    feed = ResultFeed(url, windows, broadcast)
+    feed = ResultFeed(url, windows, streams, broadcast)
     await nursery.start(feed.run)         # subscribed when this returns, if Redis is there
 
 Messages are lost while the subscription is down: the listener is told to look for itself each time it is back. A feed
@@ -74,6 +74,16 @@ class Listener(Protocol):
         """Messages may have been missed."""
 
 
+class Follower(Protocol):
+    """Whoever wants all results in the order in which Redis tells them."""
+
+    def hear_results(self, results: Sequence[Result]) -> None:
+        """Batches were settled."""
+
+    def look(self) -> Awaitable[None]:
+        """Messages may have been missed."""
+
+
 class Watched(Protocol):
     """Whoever tells monitors."""
 
@@ -87,9 +97,10 @@ class Watched(Protocol):
 class ResultFeed:
     """One subscription that reconnects by itself."""
 
-    def __init__(self, url: str, listener: Listener, watched: Watched) -> None:
+    def __init__(self, url: str, listener: Listener, follower: Follower, watched: Watched) -> None:
         self._url = url
         self._listener = listener
+        self._follower = follower
         self._watched = watched
         self._tried = trio.Event()
         self._subscribed = False
@@ -110,6 +121,7 @@ class ResultFeed:
         self._subscribed = True
         self._tried.set()
         await self._listener.look()
+        await self._follower.look()
         await self._listen(connection)
 
     def _lose(self, reason: ConnectionLost) -> None:
@@ -153,3 +165,4 @@ class ResultFeed:
                 self._watched.tell(NextCallMoved(unix_ms(), in_ms))
             case SettledTogether(results):
                 self._listener.hear_results(results)
+                self._follower.hear_results(results)

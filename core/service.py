@@ -34,6 +34,7 @@ from core.redis_link import RedisLink
 from core.result_feed import ResultFeed
 from core.settings import Settings
 from core.snapshots import Snapshots
+from core.streams import Streams
 from core.tally import Tally
 from core.watch import Broadcast
 from core.windows import Windows
@@ -51,6 +52,7 @@ class Core(msgspec.Struct, frozen=True):
     history: History
     coin_list: CoinList
     metrics: Metrics
+    streams: Streams
 
 
 @asynccontextmanager
@@ -79,7 +81,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         snapshots = Snapshots(settings, coordinator, desk, windows, callers, tally)
         metrics = Metrics(settings, coordinator, link, desk, callers, tally, lag)
         coin_list = CoinList(settings, coordinator, ledger, coingecko)
-        feed = ResultFeed(redis_url, windows, broadcast)
+        streams = Streams(coordinator, settings.max_streams_per_user)
+        feed = ResultFeed(redis_url, windows, streams, broadcast)
 
         await nursery.start(link.run)
         await nursery.start(writer.run)
@@ -91,7 +94,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         nursery.start_soon(ledger.run)
         nursery.start_soon(coin_list.run)
         broadcast.tell_started()
-        yield Core(desk, callers, coordinator, history, coin_list, metrics)
+        yield Core(desk, callers, coordinator, history, coin_list, metrics, streams)
         await windows.finish()
         with trio.move_on_after(_GOODBYE_S):
             await broadcast.say_goodbye(snapshots)

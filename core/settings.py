@@ -94,6 +94,7 @@ class Settings(BaseModel):
     throttle_login_limit: Limit = 5
     max_waiting: Limit = 10_000
     max_connections: Limit = 20_000
+    max_streams_per_user: Limit = 10
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(setting_rules.split_commas)] = ()
 
     @property

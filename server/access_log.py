@@ -47,6 +47,7 @@ class AccessLog:
         try:
             await self._answer(scope, exchange)
         finally:
+            notes_of(scope).release()
             self._write(scope, exchange.outcome, (trio.current_time() - started) * 1000)
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:

@@ -18,7 +18,7 @@ from server.connection import Connection
 from server.errors import error_answer, most_telling
 from server.openapi import open_api
 from server.price import ShortWay
-from server.routes import auth, candles, compat, docs, health, history, metrics, prices
+from server.routes import auth, candles, compat, docs, health, history, metrics, prices, stream
 from server.services import EXTENSION, Services
 from server.traffic import pattern
 
@@ -64,7 +64,7 @@ def create_app(services: Services) -> QuartTrio:
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False  # else '//' is answered by a redirect, which is no JSON
-    for routes in (auth, prices, history, candles, compat, health, metrics, docs):
+    for routes in (auth, prices, stream, history, candles, compat, health, metrics, docs):
         app.register_blueprint(routes.blueprint)
     open_api(version("cryptopulse")).init_app(app)
     cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order

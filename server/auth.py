@@ -36,9 +36,10 @@ class InvalidToken(Unauthorized):
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who a token speaks for."""
+    """Who a token speaks for, and until when."""
 
     subject: str
+    expires: int  # unix s
 
     @property
     def caller(self) -> str:
@@ -121,7 +122,7 @@ class Tokens:
         subject, expires = claims["sub"], claims["exp"]
         if not _is_number(expires) or not _is_number(claims.get("nbf", 0)) or not _is_subject(subject):
             raise InvalidToken(_NOT_VALID)
-        return User(subject), int(expires)
+        return User(subject, int(expires)), int(expires)
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:

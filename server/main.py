@@ -58,6 +58,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
             def begin_drain() -> None:
                 draining.set()
                 core.desk.drain()
+                core.streams.drain()
 
             services = Services(
                 settings,
@@ -69,6 +70,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 core.history,
                 core.coin_list,
                 core.metrics,
+                core.streams,
                 draining,
             )
             app = create_app(services)

@@ -62,6 +62,8 @@ _COIN_ID = {
     "schema": COIN_ID_SCHEMA,
 }
 _HEADERS = "_answer_headers"
+_CONTENT_TYPE = "_answer_content_type"
+_JSON = "application/json"
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -80,6 +82,7 @@ def documented(
     body: Any,
     *errors: int,
     headers: dict[str, str] | None = None,
+    content_type: str = _JSON,
     uncharged: Collection[int] = UNCHARGED,
     error_form: Callable[[int], type[msgspec.Struct]] = lambda _: ErrorBody,
 ) -> Callable[[RouteT], RouteT]:
@@ -92,6 +95,7 @@ def documented(
         document_response(body, 200)(route)
         for status in errors:
             document_response(error_form(status), status)(route)
+        setattr(route, _CONTENT_TYPE, content_type)
         told = headers or {}
         limits = {name: text for name, text in told.items() if name in LIMIT_HEADERS}
         setattr(route, _HEADERS, {200: told} | {status: limits for status in errors if status not in uncharged})
@@ -106,13 +110,16 @@ class Provider(OpenAPIProvider):
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         """The operations of one route."""
         paths, components = super().build_paths(rule)
-        headers = getattr(self._app.view_functions[rule.endpoint], _HEADERS, {})
+        route = self._app.view_functions[rule.endpoint]
+        headers = getattr(route, _HEADERS, {})
         for path in paths.values():
             for operation in path.values():
                 operation["responses"] = {
                     str(status): _described(status, response, headers.get(status, {}))
                     for status, response in operation["responses"].items()
                 }
+                succeeded = operation["responses"]["200"]
+                succeeded["content"] = {getattr(route, _CONTENT_TYPE, _JSON): succeeded["content"][_JSON]}
         return paths, components
 
     def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
@@ -146,7 +153,7 @@ class Provider(OpenAPIProvider):
         (schema, *problem), components = msgspec.json.schema_components(models, ref_template=_REFERENCE)
         _write_decimals_as_numbers([schema, components])
         description = schema.pop("description", None) or model.__doc__
-        content = {"application/json": {"schema": schema}}
+        content = {_JSON: {"schema": schema}}
         if problem:
             content[MEDIA_TYPE] = {"schema": problem[0]}
         return {"description": description, "content": content}, components

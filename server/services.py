@@ -13,6 +13,7 @@ from core.history import History
 from core.metrics import Metrics
 from core.price_desk import PriceDesk
 from core.settings import Settings
+from core.streams import Streams
 from server.admin import Admin
 from server.auth import Tokens
 from server.traffic import Traffic
@@ -33,6 +34,7 @@ class Services:
     history: History
     coin_list: CoinList
     metrics: Metrics
+    streams: Streams
     draining: trio.Event  # set once this instance is on its way out
     traffic: Traffic = field(default_factory=Traffic)
 

@@ -30,9 +30,24 @@ RENEW: Final = _load("renew", "time")
 RELEASE: Final = _load("release", "time", "budget")
 COMPLETE: Final = _load("complete", "time", "budget", "learn")
 LOOK: Final = _load("look", "time")
+LATEST: Final = _load("latest")
 PERMIT: Final = _load("permit", "time", "budget")
 REPORT: Final = _load("report", "time", "budget", "learn")
 RESTORE: Final = _load("restore", "time", "budget")
 CORRECT: Final = _load("correct", "time", "budget")
 
-SCRIPTS: Final = (ADMIT, CHARGE, PENDING, CLAIM, RENEW, RELEASE, COMPLETE, LOOK, PERMIT, REPORT, RESTORE, CORRECT)
+SCRIPTS: Final = (
+    ADMIT,
+    CHARGE,
+    PENDING,
+    CLAIM,
+    RENEW,
+    RELEASE,
+    COMPLETE,
+    LOOK,
+    LATEST,
+    PERMIT,
+    REPORT,
+    RESTORE,
+    CORRECT,
+)

@@ -60,10 +60,29 @@ class Listener:
         self.events.append(event)
 
 
+class Follower:
+    """Notes in which order it hears what."""
+
+    def __init__(self) -> None:
+        self.heard: list[Sequence[Result] | str] = []
+
+    def hear_results(self, results: Sequence[Result]) -> None:
+        self.heard.append(results)
+
+    async def look(self) -> None:
+        self.heard.append("look")
+        await trio.lowlevel.checkpoint()
+
+
 @pytest.fixture
-async def listener(redis_url: str, nursery: trio.Nursery) -> Listener:
+def follower() -> Follower:
+    return Follower()
+
+
+@pytest.fixture
+async def listener(redis_url: str, nursery: trio.Nursery, follower: Follower) -> Listener:
     listener = Listener()
-    await nursery.start(ResultFeed(redis_url, listener, listener).run)
+    await nursery.start(ResultFeed(redis_url, listener, follower, listener).run)
     return listener
 
 
@@ -113,6 +132,20 @@ async def test_a_redis_that_refuses_it_is_tried_again(listener: Listener, redis_
     await until(lambda: listener.looks == 2)
 
 
+async def test_a_follower_hears_results_in_their_order_and_where_some_may_be_missing(
+    listener: Listener, follower: Follower, redis_url: str
+) -> None:
+    settled = b'{"type":"settled","results":[' + encode_result(RESULT) + b"]}"
+    with redis.Redis.from_url(redis_url) as client:
+        client.publish(keys.FEED, settled)
+        await until(lambda: len(follower.heard) == 2)
+        client.client_kill_filter(_type="pubsub")
+        await until(lambda: len(follower.heard) == 3)
+        client.publish(keys.FEED, settled)
+        await until(lambda: len(follower.heard) == 4)
+    assert follower.heard == ["look", [RESULT], "look", [RESULT]]
+
+
 async def test_a_silent_connection_is_found_by_asking_for_a_sign_of_life(listener: Listener, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
 
@@ -127,5 +160,5 @@ async def test_a_silent_connection_is_found_by_asking_for_a_sign_of_life(listene
 
 async def test_without_redis_it_starts_all_the_same(nursery: trio.Nursery) -> None:
     listener = Listener()
-    await nursery.start(ResultFeed("redis://127.0.0.1:1", listener, listener).run)
+    await nursery.start(ResultFeed("redis://127.0.0.1:1", listener, Follower(), listener).run)
     assert listener.looks == 0

@@ -21,6 +21,7 @@ from core.history import Cursor, HistoryItem, HistoryPage, Older
 from core.limits import Charge
 from core.prices import Price, from_unix_ms
 from core.settings import Settings
+from core.streams import Streams
 from server.admin import Admin
 from server.auth import Tokens
 from server.services import Services
@@ -161,6 +162,7 @@ class FakeDesk:
 class FakeCoordinator:
     refusal: Exception | None = None
     charged: list[tuple[str, int]] = field(default_factory=list)
+    at_hand: list[Price] = field(default_factory=list)
 
     async def charge(self, caller: str, limit: int) -> Charge:
         await trio.lowlevel.checkpoint()
@@ -173,6 +175,12 @@ class FakeCoordinator:
         await trio.lowlevel.checkpoint()
         if self.refusal is not None:
             raise self.refusal
+
+    async def latest(self, coin_ids: Sequence[str], vs_currencies: Sequence[str]) -> list[Price]:
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+        return [price for price in self.at_hand if price.coin_id in coin_ids and price.vs_currency in vs_currencies]
 
 
 @dataclass
@@ -262,6 +270,10 @@ class World:
     metrics: FakeMetrics = field(default_factory=FakeMetrics)
     draining: trio.Event = field(default_factory=trio.Event)
 
+    def __post_init__(self) -> None:
+        # Not a stand-in: it needs nothing but what Redis has at hand.
+        self.streams = Streams(cast("Coordinator", self.coordinator), self.settings.max_streams_per_user)
+
     @property
     def callers(self) -> FakeCoordinator:
         return self.coordinator
@@ -277,6 +289,7 @@ class World:
             cast("History", self.history),
             cast("CoinList", self.coin_list),
             cast("Metrics", self.metrics),
+            self.streams,
             self.draining,
         )
 

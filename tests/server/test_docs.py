@@ -12,6 +12,7 @@ ERRORS = {
     "/v1/price/{coinId}/history": {"400", "401", "429", "503"},
     "/v1/price/{coinId}/candles": {"400", "401", "429", "503"},
     "/v1/prices": {"400", "401", "429", "503"},
+    "/v1/prices/stream": {"400", "401", "429", "503"},
     "/api/v3/simple/price": {"400", "401", "422", "429", "502", "503", "504"},
     "/api/v3/simple/supported_vs_currencies": {"401", "429", "503"},
     "/api/v3/coins/list": {"400", "401", "429", "502", "503", "504"},
@@ -65,7 +66,9 @@ async def test_the_document_is_whole(client: httpx.AsyncClient) -> None:
         for status, response in operation["responses"].items():
             assert set(response) == {"description", "content", "headers"}
             is_problem = status != "200" and not path.startswith("/api/v3/")
-            assert set(response["content"]) == {"application/json", *(["application/problem+json"] * is_problem)}
+            streamed = (path, status) == ("/v1/prices/stream", "200")
+            body = "text/event-stream" if streamed else "application/json"
+            assert set(response["content"]) == {body, *(["application/problem+json"] * is_problem)}
 
 
 async def test_parameters_are_spelled_as_in_the_contract(client: httpx.AsyncClient) -> None:

@@ -103,6 +103,18 @@ def test_it_serves_until_a_signal_and_ends_well() -> None:
         assert process.wait() == 0
 
 
+def test_a_signal_ends_streams_with_a_word() -> None:
+    token = issue_token(SECRET, subject="ada", username="ada", expires_s=60)
+    with started() as process:
+        url = wait_line(process, "listening")["url"]
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.stream("GET", f"{url}/v1/prices/stream?ids=bitcoin", headers=headers) as answer:
+            process.send_signal(signal.SIGTERM)
+            told = answer.read().decode()
+        assert process.wait() == 0
+    assert told.endswith('event: end\ndata: {"reason":"shutting down"}\n\n')
+
+
 def test_a_background_task_that_crashes_takes_it_down_visibly() -> None:
     with started(background="raise RuntimeError('the feed broke')") as process:
         line = wait_line(process, "crashed")
