@@ -90,13 +90,16 @@ class ChunkedBody:
         return True
 
     def _take_line(self, received: bytearray) -> bool:
-        end = received.find(_LINE_END, 0, self._lines_left)
-        if end < 0:
+        feed = received.find(b"\n", 0, self._lines_left)
+        if feed < 0:
             if len(received) >= self._lines_left:
                 raise RequestHeaderFieldsTooLarge
             return False
-        line = bytes(received[:end])
-        del received[: end + len(_LINE_END)]
+        line = bytes(received[: feed + 1])
+        if not line.endswith(_LINE_END):
+            raise BadRequest  # now: or else its client would wait for an answer that waits for a line's end
+        del received[: len(line)]
+        line = line.removesuffix(_LINE_END)
         if self._trails:
             self._end_or_skip(line)
         else:

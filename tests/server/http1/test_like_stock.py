@@ -161,6 +161,7 @@ STRICTER = {
     "a length beyond 64 bits": Stricter(post(b"Content-Length: " + b"9" * 20 + b"\r\n"), "no such body ends"),
     "chunks beyond 64 bits": Stricter(post(CHUNKED, b"1" * 17 + b"\r\n"), "the same"),
     "a control beside a size": Stricter(post(CHUNKED, b"1;a\rb\r\na\r\n" + LAST), "as in a header"),
+    "a lone line feed in place of trailers": Stricter(post(CHUNKED, b"0\r\n\n"), "as in a head"),
     "a trailer with a line feed": Stricter(post(CHUNKED, b"0\r\nA: b\nB: c\r\n\r\n"), "as in a head"),
     "a method in small letters": Stricter(get(line=b"get / HTTP/1.1"), "methods are case-sensitive"),
     "an unknown method": Stricter(get(line=b"FOO / HTTP/1.1"), "llhttp knows those there are"),
