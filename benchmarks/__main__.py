@@ -7,7 +7,7 @@ import click
 from benchmarks import overhead, reduction, scale, throughput, waiters
 from benchmarks.alone import options, run_all
 
-_REPORT = Path(__file__).with_name("report")
+_REPORT = Path(__file__).with_name("published")
 _ALL = (reduction.measure, overhead.measure, throughput.measure, waiters.measure, scale.measure)
 
 

@@ -16,6 +16,8 @@ from core.history import Cursor
 from core.prices import iso_ms
 from server.inputs import parse_moment
 
+# Like a date; the rest of either form no pattern tells well.
+_BEGINNING = "^[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _BATCH = re.compile(r"[0-9a-f]{32}")
 
 
@@ -34,4 +36,4 @@ def parse_cursor(text: object) -> Cursor:
     return Cursor(parse_moment(time), UUID(hex=batch))
 
 
-Before = Annotated[Cursor, PlainValidator(parse_cursor), WithJsonSchema({"type": "string"})]
+Before = Annotated[Cursor, PlainValidator(parse_cursor), WithJsonSchema({"type": "string", "pattern": _BEGINNING})]

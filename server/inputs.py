@@ -107,7 +107,7 @@ Currency = Annotated[str, BeforeValidator(_currency), WithJsonSchema(_CURRENCY_S
 CoinIds = Annotated[
     tuple[str, ...],
     BeforeValidator(_coin_ids),
-    WithJsonSchema({"type": "array", "items": COIN_ID_SCHEMA, "minItems": 1, "maxItems": MOST_COINS}),
+    WithJsonSchema({"type": "array", "items": COIN_ID_SCHEMA, "minItems": 1}),
 ]
 Currencies = Annotated[
     tuple[str, ...],
@@ -119,7 +119,9 @@ Currencies = Annotated[
 class PriceQuery(Input):
     """In what a price is asked."""
 
-    vs_currency: Currency = Field("usd", alias="vsCurrency", description="a currency such as 'usd' or 'eur'.")
+    vs_currency: Currency = Field(
+        "usd", alias="vsCurrency", description="a currency such as 'usd' or 'eur'.", examples=["eur"]
+    )
 
 
 class PeriodQuery(PriceQuery):
@@ -130,11 +132,13 @@ class PeriodQuery(PriceQuery):
         alias="from",
         description="an ISO 8601 time, inclusive, UTC where it names no zone, such as '2026-02-28T03:55:00Z' "
         "('+' is written '%2B').",
+        examples=["2026-02-28T00:00:00Z"],
     )
     until: Moment | None = Field(
         None,
         alias="to",
         description="an ISO 8601 time, inclusive, UTC where it names no zone; a date is its first moment.",
+        examples=["2026-03-01T00:00:00Z"],
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,8 @@
 """The OpenAPI document: what the contract says, gathered from the routes."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from http.client import OK
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -12,6 +14,7 @@ from werkzeug.routing import Rule
 from werkzeug.routing.converters import BaseConverter
 
 from server.answers import ErrorBody, ProblemBody
+from server.examples import errors_in_all_forms, example_of
 from server.inputs import COIN_ID_SCHEMA, Input
 from server.problems import MEDIA_TYPE
 
@@ -56,13 +59,17 @@ _ERRORS = {
     503: "Something that this request needs is away, or this instance is shutting down.",
     504: "No result in time, or no fetch was allowed and no price is at hand.",
 }
+_BITCOIN = "bitcoin"
 _COIN_ID = {
     "description": "A CoinGecko id.",
-    "example": "bitcoin",
+    "example": _BITCOIN,
     "schema": COIN_ID_SCHEMA,
 }
 _HEADERS = "_answer_headers"
 _CONTENT_TYPE = "_answer_content_type"
+_EXAMPLE = "_answer_example"
+_TOLD = "_errors_told"
+_NOTHING: Mapping[int, Exception] = MappingProxyType({})
 _JSON = "application/json"
 _REFERENCE = "#/components/schemas/{name}"
 
@@ -75,12 +82,15 @@ class FreshnessHeader(Input):
         alias="Cache-Control",
         description="How old a price may be, in seconds: 'max-age=30' to be answered at once, 'stale-if-error=600' if "
         "CoinGecko fails; 'only-if-cached' forbids a fetch, 'no-cache' demands one.",
+        examples=["max-age=30"],
     )
 
 
 def documented(
     body: Any,
     *errors: int,
+    example: object,
+    told: Mapping[int, Exception] = _NOTHING,
     headers: dict[str, str] | None = None,
     content_type: str = _JSON,
     uncharged: Collection[int] = UNCHARGED,
@@ -88,7 +98,8 @@ def documented(
 ) -> Callable[[RouteT], RouteT]:
     """Say what a route answers: the body of its 200, its errors, its headers, and which errors cost nothing.
 
-    `body` is a struct, or another type that is annotated with its description.
+    `body` is a struct, or another type that is annotated with its description, `example` one such body. `told` are
+    errors by their status, where others than usual are the ones to show.
     """
 
     def mark(route: RouteT) -> RouteT:
@@ -96,30 +107,32 @@ def documented(
         for status in errors:
             document_response(error_form(status), status)(route)
         setattr(route, _CONTENT_TYPE, content_type)
-        told = headers or {}
-        limits = {name: text for name, text in told.items() if name in LIMIT_HEADERS}
-        setattr(route, _HEADERS, {200: told} | {status: limits for status in errors if status not in uncharged})
+        setattr(route, _EXAMPLE, example)
+        setattr(route, _TOLD, told)
+        sent = headers or {}
+        limits = {name: text for name, text in sent.items() if name in LIMIT_HEADERS}
+        setattr(route, _HEADERS, {200: sent} | {status: limits for status in errors if status not in uncharged})
         return route
 
     return mark
 
 
 class Provider(OpenAPIProvider):
-    """Adds what quart-schema leaves out: headers, required bodies, the form of a coin id, errors by name."""
+    """Adds what quart-schema leaves out: headers, examples, required bodies, the form of a coin id, errors by name."""
 
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         """The operations of one route."""
         paths, components = super().build_paths(rule)
         route = self._app.view_functions[rule.endpoint]
-        headers = getattr(route, _HEADERS, {})
-        for path in paths.values():
-            for operation in path.values():
+        for path, operations in paths.items():
+            asked = path.replace("{coinId}", _BITCOIN)
+            for operation in operations.values():
                 operation["responses"] = {
-                    str(status): _described(status, response, headers.get(status, {}))
+                    str(status): _answered(route, response)
+                    if status == OK
+                    else _refused(route, response, status, asked)
                     for status, response in operation["responses"].items()
                 }
-                succeeded = operation["responses"]["200"]
-                succeeded["content"] = {getattr(route, _CONTENT_TYPE, _JSON): succeeded["content"][_JSON]}
         return paths, components
 
     def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
@@ -130,6 +143,9 @@ class Provider(OpenAPIProvider):
     def build_request_body(self, model: type, source: DataSource) -> tuple[dict[str, Any], dict[str, Any]]:
         """A body, without which the request makes no sense."""
         body, components = super().build_request_body(model, source)
+        (content,) = body["content"].values()
+        fields = content["schema"]["properties"]
+        content["example"] = {name: field.pop("examples")[0] for name, field in fields.items()}
         return body | {"required": True}, components
 
     def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -164,14 +180,22 @@ class Provider(OpenAPIProvider):
 
 
 def _parameter(parameter: dict[str, Any], required: Collection[str]) -> dict[str, Any]:
-    """A parameter as it is written into an address; what is left out has no value, not null."""
+    """A parameter as it is written into an address; what is left out has no value, not null.
+
+    What must be given is filled in on the page, what need not be is left to the reader.
+    """
     schema = {name: value for name, value in parameter["schema"].items() if name != "title"}
+    if "anyOf" in schema:
+        given, _null = schema.pop("anyOf")
+        schema |= given
     if schema.get("default") is None:
         schema.pop("default", None)
     told = parameter | {"schema": schema}
     if schema.get("type") == "array":
         told |= {"style": "form", "explode": False}  # a,b
-    return told | {"required": True} if parameter["name"] in required else told
+    if parameter["name"] not in required:
+        return told
+    return told | {"required": True, "example": schema.pop("examples")[0]}
 
 
 def _write_decimals_as_numbers(node: Any) -> None:
@@ -182,12 +206,20 @@ def _write_decimals_as_numbers(node: Any) -> None:
         _write_decimals_as_numbers(part)
 
 
-def _described(status: int, response: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-    told = _ERROR_HEADERS.get(status, {}) | headers | _EVERY_ANSWER
-    return response | {
-        "description": _ERRORS.get(status, response["description"]),
-        "headers": {name: _header(text) for name, text in told.items()},
-    }
+def _answered(route: Callable[..., Any], response: dict[str, Any]) -> dict[str, Any]:
+    form = response["content"][_JSON] | {"example": example_of(getattr(route, _EXAMPLE))}
+    return _with_headers(route, response | {"content": {getattr(route, _CONTENT_TYPE): form}}, OK)
+
+
+def _refused(route: Callable[..., Any], response: dict[str, Any], status: int, path: str) -> dict[str, Any]:
+    told = errors_in_all_forms(status, path, getattr(route, _TOLD))
+    content = {media_type: form | {"example": told[media_type]} for media_type, form in response["content"].items()}
+    return _with_headers(route, {"description": _ERRORS[status], "content": content}, status)
+
+
+def _with_headers(route: Callable[..., Any], response: dict[str, Any], status: int) -> dict[str, Any]:
+    sent = _ERROR_HEADERS.get(status, {}) | getattr(route, _HEADERS).get(status, {}) | _EVERY_ANSWER
+    return response | {"headers": {name: _header(text) for name, text in sent.items()}}
 
 
 def _header(text: str) -> dict[str, Any]:

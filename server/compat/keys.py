@@ -8,6 +8,11 @@ from server.users import sender, verified
 _HEADERS = ("x-cg-demo-api-key", "x-cg-pro-api-key")
 _PARAMETERS = ("x_cg_demo_api_key", "x_cg_pro_api_key")
 
+NO_KEY = (
+    "Send an access token as the API key: in the header 'x-cg-demo-api-key', or where else your client puts it. "
+    "POST /auth/login gives one."
+)
+
 
 def key_holder(asked: Asked) -> User:
     """Whom the request's key, or else its bearer token, speaks for; raises Unauthorized."""
@@ -18,7 +23,4 @@ def key_holder(asked: Asked) -> User:
         return verified(asked, key)
     if asked.header("authorization"):
         return sender(asked)
-    raise Unauthorized(
-        "Send an access token as the API key: in the header 'x-cg-demo-api-key', or where else your client puts it. "
-        "POST /auth/login gives one."
-    )
+    raise Unauthorized(NO_KEY)

@@ -8,15 +8,15 @@ is refused: an answer without a field that was asked for would be taken for "not
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from core.errors import BadInput
-from core.prices import CURRENCIES, SUPPORTED_CURRENCIES
+from core.prices import SUPPORTED_CURRENCIES
 from server.asked import Asked
 from server.compat.errors import MissingParameter
-from server.inputs import COIN_ID_SCHEMA, comma_list
+from server.inputs import comma_list
 
 # As CoinGecko bounds it.
 MOST_COINS = 515
@@ -24,6 +24,10 @@ _PRECISIONS = ("full", *map(str, range(19)))
 _OFF = frozenset({"", "0", "false"})
 # More digits than any price has, so that rounding never fails.
 _ROUNDING = Context(prec=200, rounding=ROUND_HALF_EVEN)
+# Whatever names nothing is left out of the answer like any other name that is not known, but there must be one.
+_NAMES = WithJsonSchema(
+    {"type": "array", "items": {"type": "string"}, "minItems": 1, "contains": {"pattern": r"[^,\s\x1c-\x1f\x85]"}}
+)
 
 
 def _coin_ids(text: str) -> tuple[str, ...]:
@@ -43,10 +47,6 @@ def _places(text: str) -> int | None:
     return None if text == "full" else int(text)
 
 
-def _comma_list_of(items: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "array", "items": items, "minItems": 1})
-
-
 class Query(BaseModel):
     """Parameters of which unknown ones do not count."""
 
@@ -59,15 +59,21 @@ QueryT = TypeVar("QueryT", bound=Query)
 class PriceQuery(Query):
     """Which prices are asked for, and how exact."""
 
-    ids: Annotated[tuple[str, ...], BeforeValidator(_coin_ids), _comma_list_of(COIN_ID_SCHEMA)] = Field(
-        description=f"CoinGecko ids, at most {MOST_COINS}; unknown ones are left out of the answer."
+    ids: Annotated[tuple[str, ...], BeforeValidator(_coin_ids), _NAMES] = Field(
+        description=f"CoinGecko ids, at most {MOST_COINS}; unknown ones are left out of the answer.",
+        examples=[["bitcoin"]],
     )
-    vs_currencies: Annotated[
-        tuple[str, ...], BeforeValidator(_currencies), _comma_list_of({"type": "string", "enum": list(CURRENCIES)})
-    ] = Field(description="Currencies, in any case; those that are not supported are left out of the answer.")
+    vs_currencies: Annotated[tuple[str, ...], BeforeValidator(_currencies), _NAMES] = Field(
+        description="Currencies, in any case; those that are not supported are left out of the answer.",
+        examples=[["usd"]],
+    )
     precision: Annotated[
         int | None, BeforeValidator(_places), WithJsonSchema({"type": "string", "enum": list(_PRECISIONS)})
-    ] = Field(None, description="Decimal places to round to; without it, or with 'full', a price is as it came.")
+    ] = Field(
+        None,
+        description="Decimal places to round to; without it, or with 'full', a price is as it came.",
+        examples=["2"],
+    )
 
     @model_validator(mode="before")
     @classmethod

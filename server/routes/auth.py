@@ -11,25 +11,45 @@ from server.asked import Asked, current
 from server.auth import issue_token
 from server.callers import caller_address
 from server.charges import charge
+from server.examples import NO_PASSWORD, TOKEN, TOO_MANY_LOGINS, WRONG_PASSWORD
 from server.inputs import Input, read_body, read_query
 from server.openapi import LIMIT_HEADERS, UNCHARGED, documented
 
 blueprint = Blueprint("auth", __name__)
 
 
+_TOLD = {400: NO_PASSWORD, 401: WRONG_PASSWORD, 429: TOO_MANY_LOGINS}
+
+
 class Login(Input):
     """Who wants a token."""
 
-    username: str = Field(description="a text, required.")
-    password: str = Field(description="a text, required.")
+    username: str = Field(description="a text, required.", examples=["admin"])
+    password: str = Field(description="a text, required.", examples=["correct horse"])
 
 
 @blueprint.post("/auth/login")
-@documented(TokenBody, 400, 401, 408, 413, 415, 429, 503, headers=LIMIT_HEADERS, uncharged=UNCHARGED - {401})
+@documented(
+    TokenBody,
+    400,
+    401,
+    408,
+    413,
+    415,
+    429,
+    503,
+    headers=LIMIT_HEADERS,
+    uncharged=UNCHARGED - {401},
+    example=TOKEN,
+    told=_TOLD,
+)
 @document_request(Login)
 @tag(["auth"])
 async def login() -> Response:
-    """Exchange a user name and a password for an access token."""
+    """Exchange a user name and a password for an access token.
+
+    They are those of ADMIN_USER and ADMIN_PASS; `cryptopulse dev` makes a password up, in secrets.json of its folder.
+    """
     asked = current()
     read_query(Input, asked)
     credentials = await read_body(Login)

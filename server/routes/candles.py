@@ -11,6 +11,7 @@ from core.candles import INTERVALS, Candle, Interval, stretch_of
 from core.prices import iso_ms, parse_coin_id
 from server.answers import CandleBody, CandlesBody, answer
 from server.asked import current
+from server.examples import CANDLES, NO_HISTORY
 from server.inputs import PeriodQuery, read_query
 from server.openapi import BEARER, LIMIT_HEADERS, documented
 from server.users import charge_user, sender
@@ -21,11 +22,11 @@ blueprint = Blueprint("candles", __name__)
 class CandlesQuery(PeriodQuery):
     """Which candles are asked for."""
 
-    interval: Interval = Field(description=f"one of {', '.join(INTERVALS)}.")
+    interval: Interval = Field(description=f"one of {', '.join(INTERVALS)}.", examples=["1h"])
 
 
 @blueprint.get("/v1/price/<coinId>/candles")
-@documented(CandlesBody, 400, 401, 429, 503, headers=LIMIT_HEADERS)
+@documented(CandlesBody, 400, 401, 429, 503, headers=LIMIT_HEADERS, example=CANDLES, told={503: NO_HISTORY})
 @document_querystring(CandlesQuery)
 @security_scheme([BEARER])
 @tag(["prices"])

@@ -1,6 +1,6 @@
 """`/api/v3`: CoinGecko's own paths, so that its clients need nothing but another address, and a token for a key."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -9,14 +9,14 @@ from quart import Blueprint, Response
 from quart_schema import document_querystring, security_scheme, tag
 
 from core.batches import Wanted
-from core.errors import CryptoPulseError, NotFound, UnknownCoin
+from core.errors import BadInput, CryptoPulseError, NotFound, ResultTimeout, Unauthorized, UnknownCoin
 from core.freshness import Freshness
 from core.prices import CURRENCIES, is_coin_id
 from server.answers import answer, ok, response
 from server.asked import Asked, current
 from server.auth import User
 from server.compat.errors import ROOT, error_form
-from server.compat.keys import key_holder
+from server.compat.keys import NO_KEY, key_holder
 from server.compat.queries import CoinsQuery, PriceQuery, read_query
 from server.errors import retry_after_s
 from server.openapi import API_KEY, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, RouteT, documented
@@ -28,7 +28,7 @@ blueprint = Blueprint("compat", __name__, url_prefix=ROOT)
 Row = dict[str, Decimal]  # {vs_currency: price}
 SimplePrices = Annotated[
     dict[str, Row],
-    msgspec.Meta(description="Prices by coin and currency.", examples=[{"bitcoin": {"usd": 67210.45, "eur": 61975.5}}]),
+    msgspec.Meta(description="Prices by coin and currency."),
 ]
 Currencies = Annotated[list[str], msgspec.Meta(description="The currencies that CoinGecko supports.")]
 
@@ -50,11 +50,27 @@ class Ping(msgspec.Struct):
     gecko_says: str
 
 
-def _drop_in(body: Any, *errors: int, headers: dict[str, str] = LIMIT_HEADERS) -> Callable[[RouteT], RouteT]:
+_PONG = Ping("(V3) To the Moon!")
+_TOLD = {400: BadInput("Invalid value for precision"), 401: Unauthorized(NO_KEY)}
+_TOLD_OF_COINS = {
+    400: BadInput("'include_platform' cannot be served here: leave it out."),
+    401: Unauthorized(NO_KEY),
+    504: ResultTimeout("The list of coins did not come in time. Try again shortly."),
+}
+
+
+def _drop_in(
+    body: Any,
+    *errors: int,
+    example: object,
+    told: Mapping[int, Exception] = _TOLD,
+    headers: dict[str, str] = LIMIT_HEADERS,
+) -> Callable[[RouteT], RouteT]:
     """Document a route whose caller is named by its key, and is told errors in CoinGecko's forms."""
 
     def mark(route: RouteT) -> RouteT:
-        documented(body, *errors, 401, 429, 503, headers=headers, error_form=error_form)(route)
+        statuses = sorted((*errors, 401, 429, 503))
+        documented(body, *statuses, headers=headers, error_form=error_form, example=example, told=told)(route)
         security_scheme([API_KEY, BEARER])(route)
         return tag(["drop-in for CoinGecko clients"])(route)
 
@@ -62,7 +78,12 @@ def _drop_in(body: Any, *errors: int, headers: dict[str, str] = LIMIT_HEADERS) -
 
 
 @blueprint.get("/simple/price")
-@_drop_in(SimplePrices, 400, 422, 502, 504, headers=LIMIT_HEADERS | FRESHNESS_HEADERS)
+@_drop_in(
+    SimplePrices,
+    *(400, 422, 502, 504),
+    headers=LIMIT_HEADERS | FRESHNESS_HEADERS,
+    example={"bitcoin": {"usd": Decimal("67210.45")}},
+)
 @document_querystring(PriceQuery)
 async def simple_price() -> Response:
     """Prices of many coins in many currencies; counts as one request for each 50 ids or part of them."""
@@ -75,7 +96,7 @@ async def simple_price() -> Response:
 
 
 @blueprint.get("/simple/supported_vs_currencies")
-@_drop_in(Currencies)
+@_drop_in(Currencies, example=CURRENCIES)
 async def supported_vs_currencies() -> Response:
     """The currencies, in CoinGecko's order."""
     asked = current()
@@ -84,7 +105,7 @@ async def supported_vs_currencies() -> Response:
 
 
 @blueprint.get("/coins/list")
-@_drop_in(ListedCoins, 400, 502, 504)
+@_drop_in(ListedCoins, 400, 502, 504, example=[ListedCoin("bitcoin", "btc", "Bitcoin")], told=_TOLD_OF_COINS)
 async def coins_list() -> Response:
     """The coins, in CoinGecko's order."""
     asked = current()
@@ -95,12 +116,12 @@ async def coins_list() -> Response:
 
 
 @blueprint.get("/ping")
-@_drop_in(Ping)
+@_drop_in(Ping, example=_PONG)
 async def ping() -> Response:
     """Whether the key is good."""
     asked = current()
     await charge_user(asked, key_holder(asked))
-    return answer(Ping("(V3) To the Moon!"))
+    return answer(_PONG)
 
 
 async def _outcomes(asked: Asked, query: PriceQuery, user: User) -> list[Outcome]:

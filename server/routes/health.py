@@ -6,6 +6,7 @@ from quart_schema import tag
 
 from core.errors import ShuttingDown
 from server.answers import HealthBody, answer
+from server.examples import HEALTH
 from server.openapi import documented
 from server.services import services
 
@@ -13,7 +14,7 @@ blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/health/live")
-@documented(HealthBody)
+@documented(HealthBody, example=HEALTH)
 @tag(["health"])
 async def live() -> Response:
     """Whether the process answers at all."""
@@ -22,7 +23,7 @@ async def live() -> Response:
 
 
 @blueprint.get("/health/ready")
-@documented(HealthBody, 503)
+@documented(HealthBody, 503, example=HEALTH)
 @tag(["health"])
 async def ready() -> Response:
     """Whether to send requests here: Redis answers, and this instance is not shutting down."""

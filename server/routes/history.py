@@ -1,7 +1,7 @@
 """`/v1/price/{coinId}/history`: a coin's kept prices."""
 
 from datetime import datetime
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 from urllib.parse import urlencode
 
 from pydantic import Field, model_validator
@@ -13,6 +13,7 @@ from core.prices import iso_ms, parse_coin_id
 from server.answers import HistoryBody, HistoryItem, answer
 from server.asked import Asked, current
 from server.cursors import Before, cursor_text
+from server.examples import CURSOR, HISTORY, NO_HISTORY
 from server.inputs import PeriodQuery, WholeNumber, read_query
 from server.openapi import BEARER, LIMIT_HEADERS, documented
 from server.users import charge_user, sender
@@ -31,14 +32,27 @@ class _Bounds(TypedDict):
     limit: int
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """The API page sends defaults along, which `before` does not go together with."""
+    del schema["default"]
+
+
 class HistoryQuery(PeriodQuery):
     """Which kept prices are asked for."""
 
-    limit: WholeNumber = Field(20, ge=1, le=100, description="a whole number from 1 to 100.")
-    page: WholeNumber = Field(1, ge=1, le=_LAST_PAGE, description=f"a whole number from 1 to {_LAST_PAGE}.")
+    limit: WholeNumber = Field(20, ge=1, le=100, description="a whole number from 1 to 100.", examples=[100])
+    page: WholeNumber = Field(
+        1,
+        ge=1,
+        le=_LAST_PAGE,
+        description=f"a whole number from 1 to {_LAST_PAGE}.",
+        examples=[2],
+        json_schema_extra=_without_default,
+    )
     before: Before | None = Field(
         None,
         description="the nextBefore of another answer, or an ISO 8601 time. Not together with page.",
+        examples=[CURSOR],
     )
 
     @model_validator(mode="after")
@@ -49,7 +63,7 @@ class HistoryQuery(PeriodQuery):
 
 
 @blueprint.get("/v1/price/<coinId>/history")
-@documented(HistoryBody, 400, 401, 429, 503, headers=LIMIT_HEADERS | _LINK)
+@documented(HistoryBody, 400, 401, 429, 503, headers=LIMIT_HEADERS | _LINK, example=HISTORY, told={503: NO_HISTORY})
 @document_querystring(HistoryQuery)
 @security_scheme([BEARER])
 @tag(["prices"])

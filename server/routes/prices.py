@@ -11,7 +11,8 @@ from server.answers import CoinErrorBody, PriceBody, PricesBody, answer, price_b
 from server.asked import current
 from server.cache_control import freshness_headers, requested_freshness
 from server.errors import retry_after_s
-from server.inputs import CoinIds, Currencies, Input, PriceQuery, read_query
+from server.examples import NO_COIN_IDS, PRICE, PRICES
+from server.inputs import MOST_COINS, CoinIds, Currencies, Input, PriceQuery, read_query
 from server.openapi import BATCH_HEADERS, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, FreshnessHeader, documented
 from server.outcomes import Outcome, ask
 from server.price import price_answer
@@ -25,14 +26,24 @@ _RETRY_AFTER = {"Retry-After": "Seconds to wait, if among the errors is a 429 or
 class PricesQuery(Input):
     """Which coins are asked for, and in what."""
 
-    ids: CoinIds = Field(description="coin ids with commas between, at least one.")
+    ids: CoinIds = Field(
+        description=f"coin ids with commas between, at least one and at most {MOST_COINS}.", examples=[["bitcoin"]]
+    )
     vs_currencies: Currencies = Field(
-        ("usd",), alias="vsCurrencies", description="currencies with commas between, such as 'usd,eur'."
+        ("usd",),
+        alias="vsCurrencies",
+        description="currencies with commas between, such as 'usd,eur'.",
+        examples=[["usd", "eur"]],
     )
 
 
 @blueprint.get("/v1/price/<coinId>")
-@documented(PriceBody, 400, 401, 404, 429, 502, 503, 504, headers=LIMIT_HEADERS | BATCH_HEADERS | FRESHNESS_HEADERS)
+@documented(
+    PriceBody,
+    *(400, 401, 404, 429, 502, 503, 504),
+    headers=LIMIT_HEADERS | BATCH_HEADERS | FRESHNESS_HEADERS,
+    example=PRICE,
+)
 @document_querystring(PriceQuery)
 @document_headers(FreshnessHeader)
 @security_scheme([BEARER])
@@ -43,7 +54,13 @@ async def price(coinId: str) -> Response:  # noqa: N803 - the contract's spellin
 
 
 @blueprint.get("/v1/prices")
-@documented(PricesBody, 400, 401, 429, 503, headers=LIMIT_HEADERS | FRESHNESS_HEADERS | _RETRY_AFTER)
+@documented(
+    PricesBody,
+    *(400, 401, 429, 503),
+    headers=LIMIT_HEADERS | FRESHNESS_HEADERS | _RETRY_AFTER,
+    example=PRICES,
+    told={400: NO_COIN_IDS},
+)
 @document_querystring(PricesQuery)
 @document_headers(FreshnessHeader)
 @security_scheme([BEARER])

@@ -16,6 +16,7 @@ from core.streams import Stream, Streams
 from server.asked import Asked, current
 from server.auth import User
 from server.event_stream import CONTENT_TYPE, end, heartbeat, news_text, opening
+from server.examples import EVENT_ID, NO_COIN_IDS, STREAM
 from server.inputs import Input, read_query
 from server.openapi import BEARER, LIMIT_HEADERS, documented
 from server.routes.prices import PricesQuery
@@ -45,12 +46,22 @@ class ResumeHeader(Input):
     """Where an earlier stream broke off."""
 
     last_event_id: Annotated[str | None, WithJsonSchema({"type": "string"})] = Field(
-        None, alias="Last-Event-ID", description="The id of the last event that an earlier stream told, to go on there."
+        None,
+        alias="Last-Event-ID",
+        description="The id of the last event that an earlier stream told, to go on there.",
+        examples=[EVENT_ID],
     )
 
 
 @blueprint.get("/v1/prices/stream")
-@documented(_EVENTS, 400, 401, 429, 503, headers=LIMIT_HEADERS, content_type=CONTENT_TYPE)
+@documented(
+    _EVENTS,
+    *(400, 401, 429, 503),
+    headers=LIMIT_HEADERS,
+    content_type=CONTENT_TYPE,
+    example=STREAM,
+    told={400: NO_COIN_IDS},
+)
 @document_querystring(PricesQuery)
 @document_headers(ResumeHeader)
 @security_scheme([BEARER])

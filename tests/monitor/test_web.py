@@ -1,28 +1,24 @@
 """`--web`, as a browser has it: the page, its assets, its WebSocket, and, where there is one, a real Chromium."""
 
 import asyncio
-import json
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 import pytest
 
 from core.events import VERSION, Message
 from monitor.recording import Recorder
+from tests.browser import PATIENCE_S, chromium, open_tab
 from tests.monitor.conftest import run_plain
 
 T = TypeVar("T")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_S = 25
 
 
 @pytest.fixture(scope="module")
@@ -116,65 +112,15 @@ def test_a_port_that_is_taken_is_told_in_a_line(web_url: str, tmp_path: Path) ->
     assert "address already in use" in ended.stderr
 
 
-class Tab:
-    """A page of a real browser, by its devtools."""
+def test_a_real_browser_shows_it_asks_nobody_else_and_quits_it(web_url: str, tmp_path: Path) -> None:
+    async def story(port: int) -> None:
+        async with open_tab(port, web_url) as tab:
+            await tab.wait_for("document.body?.classList.contains('-first-byte')")
+            await tab.type("textarea", "q")
+            await tab.wait_for("document.body.classList.contains('-closed')")
+            foreign = [url for url in tab.requested if not url.startswith((web_url, "data:", "blob:"))]
+            assert (foreign, tab.failed) == ([], [])
+            assert f"{web_url}/static/js/textual.js" in tab.requested
 
-    def __init__(self, devtools: aiohttp.ClientWebSocketResponse) -> None:
-        self._devtools = devtools
-        self._number = 0
-        self.requested: list[str] = []
-        self.failed: list[str] = []
-
-    async def tell(self, method: str, **parameters: Any) -> Any:
-        self._number += 1
-        await self._devtools.send_json({"id": self._number, "method": method, "params": parameters})
-        while True:
-            said = json.loads((await self._devtools.receive()).data)
-            if said.get("id") == self._number:
-                return said["result"]
-            if said["method"] == "Network.requestWillBeSent":
-                self.requested.append(said["params"]["request"]["url"])
-            if said["method"] == "Network.loadingFailed":
-                self.failed.append(said["params"]["errorText"])
-
-    async def wait_for_class(self, name: str) -> None:
-        has_it = f"document.body?.classList.contains({name!r})"
-        look = f"new Promise(done => setInterval(() => {has_it} && done(true), 50))"
-        async with asyncio.timeout(PATIENCE_S):
-            await self.tell("Runtime.evaluate", expression=look, awaitPromise=True)
-
-
-@pytest.fixture
-def devtools_port(tmp_path: Path) -> Iterator[int]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed here")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--no-first-run"]
-    command = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'profile'}", "about:blank"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
-        told = tmp_path / "profile" / "DevToolsActivePort"
-        until = time.monotonic() + PATIENCE_S
-        while not (told.exists() and told.read_text().strip()) and time.monotonic() < until:
-            time.sleep(0.05)
-        yield int(told.read_text().split()[0])
-        browser.terminate()
-
-
-def test_a_real_browser_shows_it_asks_nobody_else_and_quits_it(web_url: str, devtools_port: int) -> None:
-    async def story() -> None:
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{devtools_port}/json") as answer:
-                [page] = [one for one in await answer.json() if one["type"] == "page"]
-            async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as devtools:
-                tab = Tab(devtools)
-                await tab.tell("Network.enable")
-                await tab.tell("Page.enable")
-                await tab.tell("Page.navigate", url=web_url)
-                await tab.wait_for_class("-first-byte")
-                await tab.tell("Runtime.evaluate", expression="document.querySelector('textarea').focus()")
-                await tab.tell("Input.insertText", text="q")
-                await tab.wait_for_class("-closed")
-                foreign = [url for url in tab.requested if not url.startswith((web_url, "data:", "blob:"))]
-                assert (foreign, tab.failed) == ([], [])
-                assert f"{web_url}/static/js/textual.js" in tab.requested
-
-    run_plain(story())
+    with chromium(tmp_path) as port:
+        run_plain(story(port))

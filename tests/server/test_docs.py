@@ -141,12 +141,56 @@ async def test_lists_are_documented_with_commas_between_and_what_must_be_given_a
         assert {one["name"] for one in query if one.get("required")} == required
 
 
+async def parameter(client: httpx.AsyncClient, path: str, name: str) -> dict[str, Any]:
+    """The schema of a parameter of GET at a path."""
+    document = await document_of(client)
+    (schema,) = [one["schema"] for one in document["paths"][path]["get"]["parameters"] if one["name"] == name]
+    found: dict[str, Any] = schema
+    return found
+
+
+async def test_the_drop_in_takes_any_names_as_long_as_there_is_one(
+    client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    for name in ("ids", "vs_currencies"):
+        schema = await parameter(client, "/api/v3/simple/price", name)
+        assert schema["items"] == {"type": "string"}
+        for names in ("NO coin!", ",bitcoin", "", " ", ",", "\x1d", "\x85"):
+            given = {"ids": "bitcoin", "vs_currencies": "usd"} | {name: names}
+            answer = await client.get("/api/v3/simple/price", params=given, headers=bearer)
+            is_one = any(re.search(schema["contains"]["pattern"], one, re.ASCII) for one in names.split(","))
+            assert answer.status_code == (200 if is_one else 422), names
+
+
+async def test_ids_that_are_given_again_are_not_told_to_be_too_many(
+    client: httpx.AsyncClient, bearer: dict[str, str]
+) -> None:
+    assert "maxItems" not in await parameter(client, "/v1/prices", "ids")
+    answer = await client.get("/v1/prices", params={"ids": ",".join(["bitcoin"] * 251)}, headers=bearer)
+    assert answer.status_code == 200
+
+
+async def test_what_is_left_out_is_not_told_to_be_null(client: httpx.AsyncClient) -> None:
+    document = await document_of(client)
+    schemas = [one["schema"] for _, operation in operations(document) for one in operation["parameters"]]
+    assert all(isinstance(schema["type"], str) for schema in schemas)
+
+
+async def test_a_cursor_is_told_to_begin_with_a_date_and_the_page_not_to_be_sent_along(
+    client: httpx.AsyncClient,
+) -> None:
+    path = "/v1/price/{coinId}/history"
+    assert re.match((await parameter(client, path, "before"))["pattern"], "") is None
+    assert "default" not in await parameter(client, path, "page")
+
+
 async def test_the_header_that_chooses_freshness_is_documented(client: httpx.AsyncClient) -> None:
     document = await document_of(client)
     for path in ("/v1/price/{coinId}", "/v1/prices"):
         parameters = document["paths"][path]["get"]["parameters"]
         (header,) = [parameter for parameter in parameters if parameter["in"] == "header"]
-        assert (header["name"], header["schema"]) == ("Cache-Control", {"type": "string"})
+        assert header["name"] == "Cache-Control"
+        assert header["schema"] == {"type": "string", "examples": ["max-age=30"]}
 
 
 async def test_headers_are_documented(client: httpx.AsyncClient) -> None:

@@ -74,9 +74,9 @@ async def test_prices_come_in_the_order_of_coins_and_then_of_currencies(
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("", "ids: coin ids with commas between, at least one."),
-        ("ids=", "ids: coin ids with commas between, at least one."),
-        ("ids=,+,", "ids: coin ids with commas between, at least one."),
+        ("", "ids: coin ids with commas between, at least one and at most 250."),
+        ("ids=", "ids: coin ids with commas between, at least one and at most 250."),
+        ("ids=,+,", "ids: coin ids with commas between, at least one and at most 250."),
         ("ids=a&ids=b", "ids: give it once."),
         (f"ids={','.join([*MANY, 'one-more'])}", "ids: 251 given; send at most 250 at once."),
         (

@@ -143,8 +143,8 @@ async def test_head_tells_the_headers_and_ends(world: World, url: str, bearer: d
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("", "ids: coin ids with commas between, at least one."),
-        ("?ids=", "ids: coin ids with commas between, at least one."),
+        ("", "ids: coin ids with commas between, at least one and at most 250."),
+        ("?ids=", "ids: coin ids with commas between, at least one and at most 250."),
         ("?ids=Bitcoin", "ids: 'Bitcoin' is none."),
         ("?ids=bitcoin&vsCurrencies=xyz", "vsCurrencies: 'xyz' is not supported."),
         ("?ids=" + ",".join(map(str, range(251))), "ids: 251 given; send at most 250 at once."),
