@@ -17,6 +17,8 @@ from redis.connection import SSLConnection, parse_url
 # A Redis that takes longer than this to accept a connection or to answer counts as away.
 PATIENCE_S = 1.0
 _CHUNK = 1 << 16
+# A read of less took all that was there; over TLS a read gives one record at most.
+_TLS_RECORD = 1 << 14
 # Short enough to be back well within 2 s of Redis' return, long enough not to hammer it.
 _RECONNECT_EVERY_S = 0.25
 _FOREIGN = (
@@ -62,7 +64,7 @@ class RedisConnection:
         while True:
             try:
                 data = await self._stream.receive_some(_CHUNK)
-                self.is_drained = len(data) < _CHUNK
+                self.is_drained = len(data) < _TLS_RECORD
                 self._reader.feed(bytes(data))
                 replies = list(iter(self._reader.gets, _NOTHING))
             except _FOREIGN as error:

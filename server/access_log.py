@@ -19,7 +19,7 @@ from server.traffic import Traffic
 
 _CLIENT_LEFT = 499  # as nginx writes it
 _SERVER_ERROR = 500
-_ASKED_BY_MACHINES = ("/health/", "/metrics")
+_ASKED_BY_MACHINES = frozenset({"/health/live", "/health/ready", "/metrics"})
 _SHOWN_PATH_LENGTH = 256
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
@@ -51,7 +51,8 @@ class AccessLog:
             self._write(scope, exchange.outcome, (trio.current_time() - started) * 1000)
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
-        if scope["type"] == "websocket":
+        # Werkzeug would find a route behind any number of slashes, which a proxy in front may judge otherwise.
+        if scope["type"] == "websocket" or scope["path"].startswith("//"):
             await exchange.send_error(NotFound(), scope)
             return
         try:
@@ -79,7 +80,7 @@ class AccessLog:
             return self._log.error
         if status > _SERVER_ERROR:
             return self._log.warning
-        return self._log.debug if scope["path"].startswith(_ASKED_BY_MACHINES) else self._log.info
+        return self._log.debug if notes_of(scope).route in _ASKED_BY_MACHINES else self._log.info
 
 
 class _Exchange:

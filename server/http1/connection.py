@@ -23,6 +23,8 @@ CLIENT = "cryptopulse.client"
 _READ_BYTES = 16 * 1024
 # What comes beyond that waits in the kernel. A head that is too long must show, so it is more than the longest.
 _READ_AHEAD_BYTES = MAX_HEAD_BYTES + 1
+# A client has the patience anew for each so many bytes of an answer.
+_SLICE_BYTES = 64 * 1024
 # For a client to take in an answer that came before it had sent everything: a close would cut the answer.
 _LINGER_S = 0.5
 
@@ -101,18 +103,25 @@ class Connection:
             await self._write_slowly(memoryview(data)[sent:])
 
     async def _write_slowly(self, rest: memoryview) -> None:
-        with trio.move_on_after(self._site.patience_s) as patience:
-            while rest:
-                await trio.lowlevel.wait_writable(self._socket)
-                try:
-                    rest = rest[self._socket.send(rest) :]
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    self._leave()
-                    return
+        """Send a slice at a time, each within the patience: who reads slowly is waited for, who hardly reads is not."""
+        with trio.CancelScope() as patience:
+            while rest and not self.has_left:
+                patience.deadline = trio.current_time() + self._site.patience_s
+                await self._write_slice(rest[:_SLICE_BYTES])
+                rest = rest[_SLICE_BYTES:]
         if patience.cancelled_caught:
             self._leave()
+
+    async def _write_slice(self, rest: memoryview) -> None:
+        while rest:
+            await trio.lowlevel.wait_writable(self._socket)
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._leave()
+                return
 
     async def _read(self) -> None:
         while not self.has_left:
@@ -255,8 +264,8 @@ def _addresses(sock: socket.socket) -> tuple[tuple[str, int] | None, tuple[str, 
 
 
 def _raise_cancelled(group: BaseExceptionGroup) -> NoReturn:
-    """Go on with a cancellation alone; what failed on the way is logged, and ends this connection alone."""
-    cancelled, failures = group.split(trio.Cancelled)
+    """Go on with what ends more than this connection; what failed on the way is logged, and ends it alone."""
+    failures, rest = group.split(Exception)
     if failures is not None:
         _log.error("a request failed", exc_info=failures)
-    raise cancelled or group
+    raise rest or group

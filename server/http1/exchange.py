@@ -112,23 +112,24 @@ class Exchange:
 
     def _next_part(self) -> Message | None:
         """What is there of the body, as a message; None if nothing is."""
-        part = b""
-        if self._body is not None:
-            part = self._take_part(self._body)
-            self._told_all = self._body.complete
-        else:
-            self._told_all = True
+        part = self._take_part()
         if not part and not self._told_all:
             return None
         self._expects_continue = False
         return {"type": "http.request", "body": part, "more_body": not self._told_all}
 
-    def _take_part(self, body: Body) -> bytes:
+    def _take_part(self) -> bytes:
+        if self._body is None:
+            self._told_all = True
+            return b""
         try:
-            part = body.take(self._line.received)
+            part = self._body.take(self._line.received)
         except HTTPException:
             self._told_all = True
             self.answer.keeps_alive = False
+            if self.answer.started:
+                return b""  # it is too late to say so
             raise
+        self._told_all = self._body.complete
         self._line.make_room()
         return part

@@ -250,6 +250,18 @@ class TestBodies:
                 await client.say(POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked") + b"x\r\n")
         assert (statuses(client), client.ended) == ([400], True)
 
+    async def test_a_malformed_chunk_behind_the_answer_is_nobodys_failure(self) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send(start(200, b"hello"))
+            await send({"type": "http.response.body", "body": b"he", "more_body": True})
+            assert not (await receive())["more_body"]
+            await send({"type": "http.response.body", "body": b"llo", "more_body": False})
+
+        with capture_logs() as lines:
+            async with conversation(ours, app) as client:
+                await client.say(POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked") + b"x\r\n")
+        assert (statuses(client), client.ended, lines) == ([200], True, [])
+
     async def test_who_sends_faster_than_the_app_reads_has_to_wait(self) -> None:
         app = Waiting()
         async with conversation(ours, app) as client:
@@ -433,6 +445,16 @@ class TestTimes:
             app.cue.set()
             await client.listen()
             assert (statuses(client), client.ended) == ([200], False)
+
+    async def test_who_reads_slowly_gets_all_of_it(self, mock_clock: MockClock) -> None:
+        """Each half of the patience what fits into the socket, for some time longer than the patience."""
+        async with conversation(ours, answering(bytes(3_000_000))) as client:
+            client.socket.sendall(GET)
+            for _ in range(100):
+                await client.listen()
+                mock_clock.jump(5)
+            (answer,) = client.answers()
+        assert len(answer.body) == 3_000_000
 
     async def test_who_does_not_read_is_left(self, mock_clock: MockClock) -> None:
         ends = []
