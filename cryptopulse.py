@@ -186,7 +186,7 @@ def _serve_monitor(
     try:
         from monitor.web import serve
     except ImportError:
-        raise click.ClickException("--web needs textual-serve: pip install 'cryptopulse[web]'") from None
+        raise click.ClickException("--web needs textual-serve: pip install '.[web]' in the program's folder") from None
 
     given = {"--replay": replay and replay.absolute(), "--at": at_s, "--speed": speed}
     arguments = [word for name, value in given.items() if value is not None for word in (name, str(value))]
