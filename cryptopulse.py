@@ -64,11 +64,11 @@ def serve() -> None:
     from core.settings import load_settings
 
     with told_if_wrong():
-        load_settings()
+        settings = load_settings()
     # Only now: what is wrong was told before a server was loaded.
     from server.main import run
 
-    run()
+    run(settings)
 
 
 @main.command()

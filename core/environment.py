@@ -8,9 +8,9 @@
 A secret may be in a file, of which `JWT_SECRET_FILE` tells: what is in the environment is seen by more than it should.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 FILE = "_file"
@@ -84,7 +84,7 @@ def without_files(environment: Mapping[str, str], secrets: Collection[str]) -> d
 def _read_file(name: str, path: str, found: Found) -> None:
     # The path is not told either: it may be a secret that was put into the wrong variable.
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             text = file.read(_LONGEST + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no path"
@@ -100,6 +100,14 @@ def _read_file(name: str, path: str, found: Found) -> None:
         found.problems.append(
             Problem(_file_of(name), "names a file that holds no such thing", f"a text of up to {_LONGEST} bytes")
         )
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A pipe that nobody writes to is empty; only to open it would wait for ever.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    # One that somebody does write to may be slow to tell its secret.
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _file_of(name: str) -> str:

@@ -9,6 +9,7 @@ that each of them tells the same; while Redis is away it is left out. docs/metri
 
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import accumulate
 from typing import Any
@@ -29,6 +30,9 @@ from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from core.settings import Settings
 from core.tally import Tally
+
+# All else is told without Redis, well before Prometheus gives up.
+_PATIENCE_S = 1.0
 
 
 class _Shared(msgspec.Struct, frozen=True):
@@ -127,11 +131,10 @@ class Metrics(Collector):
             yield _gauge("month_calls_projected", "Calls at the month's end, if it goes on like this.", end)
 
     async def _read_shared(self) -> _Shared | None:
-        try:
+        with trio.move_on_after(_PATIENCE_S), suppress(RedisUnavailable):
             outbox = await self._coordinator.outbox()
             return _Shared(await self._coordinator.pending(0), outbox)
-        except RedisUnavailable:
-            return None
+        return None
 
 
 def _of_outbox(shared: _Shared) -> Iterator[Metric]:

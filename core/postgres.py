@@ -14,14 +14,13 @@ from typing import Any, TypeVar
 
 import asyncpg
 import trio
-from asyncpg.exceptions import InternalClientError
 from asyncpg.pool import PoolConnectionProxy
 from trio_asyncio import aio_as_trio
 
 from core.errors import HistoryUnavailable
+from core.postgres_connect import AWAY, connect
 
-# Away, restarting, slow, overloaded, or without our tables: asyncpg says each in its own words.
-_AWAY = (OSError, trio.TooSlowError, asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError)
+_AWAY = (*AWAY, trio.TooSlowError)
 
 _CLOSE_S = 0.3
 
@@ -53,6 +52,7 @@ async def _open_pool(database_url: str) -> asyncpg.Pool:
         database_url,
         min_size=0,
         max_size=_MAX_CONNECTIONS,
+        connect=connect,
         server_settings={"application_name": "cryptopulse"},
     )
 

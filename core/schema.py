@@ -12,6 +12,8 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+from core.postgres_connect import AWAY, connect
+
 _CONNECT_S = 3.0
 _ANSWER_S = 1.0
 _APPLIED = "SELECT version_num FROM alembic_version"
@@ -47,7 +49,7 @@ def look(database_url: str) -> Schema:
             return runner.run(_look(database_url))
         except TimeoutError as error:
             raise DatabaseAway("no answer in time") from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except AWAY as error:
             raise DatabaseAway(next(iter(str(error).splitlines()), "") or type(error).__name__) from error
         except ValueError as error:
             # asyncpg names the part that it could not read, which may be a piece of the password.
@@ -56,7 +58,7 @@ def look(database_url: str) -> Schema:
 
 async def _look(database_url: str) -> Schema:
     settings = {"application_name": "cryptopulse look"}
-    connection = await asyncpg.connect(database_url, timeout=_CONNECT_S, server_settings=settings)
+    connection = await connect(database_url, timeout=_CONNECT_S, server_settings=settings)
     try:
         server = await connection.fetchval("SHOW server_version", timeout=_ANSWER_S)
         try:

@@ -1,6 +1,7 @@
 """What settings may be, one by one: checks that raise ValueError with what is allowed."""
 
 import re
+from base64 import b64decode, b64encode
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, SecretStr
@@ -16,7 +17,7 @@ _CENTURY_S = 36_500 * _DAY_S
 # How argon2's own tools and libraries write a hash: kind, version, KiB, passes, lanes, salt, hash.
 ARGON2 = "$argon2"
 _ARGON2_HASH = re.compile(
-    r"\$argon2(?:id|i|d)\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,4}),p=([0-9]{1,4})\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{16,})"
+    r"\$argon2(?:id|i|d)\$v=19\$m=([1-9][0-9]{0,8}),t=([1-9][0-9]{0,3}),p=([1-9][0-9]{0,3})\$([A-Za-z0-9+/]{11,})\$([A-Za-z0-9+/]{16,})"
 )
 _MOST_KIB, _MOST_PASSES, _MOST_LANES = 262_144, 64, 64
 _KIB_A_LANE = 8
@@ -68,10 +69,15 @@ def _is_hash(text: str) -> bool:
     if match is None:
         return False
     kib, passes, lanes = int(match[1]), int(match[2]), int(match[3])
-    whole = all(len(part) % 4 != 1 for part in match.groups()[3:])  # as base64 is, without padding
-    return (
-        whole and 1 <= passes <= _MOST_PASSES and 1 <= lanes <= _MOST_LANES and lanes * _KIB_A_LANE <= kib <= _MOST_KIB
-    )
+    whole = all(map(_is_base64, match.groups()[3:]))
+    return whole and passes <= _MOST_PASSES and lanes <= _MOST_LANES and lanes * _KIB_A_LANE <= kib <= _MOST_KIB
+
+
+def _is_base64(text: str) -> bool:
+    """Whether bytes are written so, without padding; argon2 takes no other way to write the same ones."""
+    if len(text) % 4 == 1:
+        return False
+    return b64encode(b64decode(text + "=" * (-len(text) % 4))).decode().rstrip("=") == text
 
 
 def url_of(*schemes: str) -> AfterValidator:

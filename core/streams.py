@@ -61,10 +61,15 @@ class Stream:
         self.vs_currencies = frozenset(vs_currencies)
         self.began_at = began_at  # the id of the price before its first
         self._untold: dict[_Pair, Tick] = {}
-        self._at_hand: dict[_Pair, str] = {}  # ids of what was at hand, while the feed may yet tell of it
+        self._at_hand: dict[_Pair, Price] = {}  # what was, while the feed may yet tell of it, or of what is older
         self._was_reset = False
         self._ended = False
         self._stirred = trio.Event()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to tell, or the stream ends."""
+        return self._stirred.is_set()
 
     async def news(self) -> News | None:
         """Wait for something to tell; None if the stream ends."""
@@ -82,7 +87,7 @@ class Stream:
         """Take in a price, in the place of an older one."""
         if tick.price.coin_id not in self.coin_ids or tick.price.vs_currency not in self.vs_currencies:
             return
-        if self._at_hand and self._at_hand.pop(tick.pair, None) == tick.id:
+        if self._at_hand and self._was_at_hand(tick):
             return
         self._untold.pop(tick.pair, None)
         self._untold[tick.pair] = tick
@@ -105,7 +110,7 @@ class Stream:
             tick = Tick(price, None)
             if price.vs_currency in self.vs_currencies and tick.pair not in self._untold:
                 at_hand[tick.pair] = tick
-                self._at_hand[tick.pair] = tick_id(price)
+                self._at_hand[tick.pair] = price
         if at_hand:
             self._untold = at_hand | self._untold
             self._stirred.set()
@@ -114,6 +119,16 @@ class Stream:
         """Have no more to tell."""
         self._ended = True
         self._stirred.set()
+
+    def _was_at_hand(self, tick: Tick) -> bool:
+        """Whether it is what was at hand, or older: results may have queued up while that was looked for."""
+        at_hand = self._at_hand.get(tick.pair)
+        if at_hand is None:
+            return False
+        is_newer = tick.price.fetched_at_ms > at_hand.fetched_at_ms
+        if is_newer or tick.id == tick_id(at_hand):
+            del self._at_hand[tick.pair]
+        return not is_newer
 
 
 class Streams:

@@ -11,11 +11,10 @@ import structlog
 import trio
 import trio_asyncio
 
-from core.environment import SettingsError
 from core.process import collect_garbage_seldom
 from core.schema import DatabaseAway, Schema, look
 from core.service import open_core
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from server.admin import Admin
 from server.app import create_app
 from server.auth import Tokens
@@ -30,12 +29,8 @@ _INTERRUPTED = 130  # as shells write it
 _FILES_BESIDE_CONNECTIONS = 200
 
 
-def run() -> None:
-    """Serve with the settings of the environment; exits with 1, and a line that says why, if that goes wrong."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        sys.exit(str(error))
+def run(settings: Settings) -> None:
+    """Serve with these settings; exits with 1, and a line that says why, if that goes wrong."""
     configure_logs(settings.log_level)
     try:
         trio.run(serve, settings)

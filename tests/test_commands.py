@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,15 @@ GOOD = {
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "cryptopulse", *words]
-    return subprocess.run(command, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run(
+        command,
+        env=CLEAN | environment,
+        close_fds=False,  # so that what a test made inheritable is inherited
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
 
 
 class TestConfig:
@@ -103,6 +112,26 @@ def test_a_secret_file_that_is_not_there_is_named_by_its_variable(command: str) 
     assert (ended.stdout + ended.stderr).splitlines() == [
         "ADMIN_PASS_FILE: names what cannot be read (No such file or directory); allowed: the path of a file"
     ]
+
+
+def test_serve_tells_each_wrong_setting_in_a_line() -> None:
+    ended = run("serve", **GOOD | {"PORT": "many", "JWT_SECRET": "canary"})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert [line.partition(":")[0] for line in ended.stderr.splitlines()] == ["PORT", "JWT_SECRET"]
+    assert "canary" not in ended.stderr
+
+
+def test_serve_reads_a_secret_once_since_a_pipe_tells_it_only_once() -> None:
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)  # noqa: FBT003 - takes no keyword
+    os.write(writing, GOOD["ADMIN_PASS"].encode())
+    os.close(writing)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        given = GOOD | {"ADMIN_PASS": "", "ADMIN_PASS_FILE": f"/dev/fd/{reading}", "PORT": str(port)}
+        ended = run("serve", **given)
+    os.close(reading)
+    assert ended.stderr.startswith(f"Cannot listen on 127.0.0.1:{port}:")
 
 
 def test_a_token_is_signed_by_the_secret_of_a_file_for_who_is_configured(tmp_path: Path) -> None:

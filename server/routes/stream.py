@@ -102,7 +102,8 @@ async def _told(streams: Streams, stream: Stream, began_at: str | None, user: Us
             with trio.fail_at(min(expires_at, trio.current_time() + HEARTBEAT_S)):
                 news = await stream.news()
         except trio.TooSlowError:
-            if trio.current_time() < expires_at:
+            # What came at the last moment is told first: the latest id may be its own.
+            if trio.current_time() < expires_at and not stream.has_news:
                 yield heartbeat(streams.latest_id)
             continue
         if news is None:

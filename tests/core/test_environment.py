@@ -1,6 +1,8 @@
 """Secrets in files, and which of the two ways one came."""
 
+import os
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -66,3 +68,23 @@ def test_a_whole_environment_has_its_files_replaced_by_what_is_in_them(tmp_path:
     path.write_text("canary\n", encoding="utf-8")
     given = {"JWT_SECRET_FILE": str(path), "PATH": "/bin", "OTHER_FILE": "/x"}
     assert without_files(given, SECRETS) == {"JWT_SECRET": "canary", "PATH": "/bin", "OTHER_FILE": "/x"}
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_empty_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    [problem] = found({"JWT_SECRET_FILE": str(tmp_path / "pipe")}).problems
+    assert problem.wrong == "names a file that holds no such thing"
+
+
+def test_a_pipe_is_waited_for_that_somebody_will_write_to() -> None:
+    reading, writing = os.pipe()
+
+    def tell() -> None:
+        os.write(writing, b"canary\n")
+        os.close(writing)
+
+    late = Timer(0.05, tell)
+    late.start()
+    assert read_one({"JWT_SECRET_FILE": f"/dev/fd/{reading}"}, "jwt_secret") == "canary"
+    late.join()
+    os.close(reading)

@@ -1,18 +1,46 @@
 """Whether a database is migrated, as a real Postgres tells it."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import trio_asyncio
 from alembic.script import ScriptDirectory
 
 from core import schema
+from core.errors import HistoryUnavailable
 from core.migrate import alembic_config
+from core.postgres import open_postgres
 from core.schema import DatabaseAway, look
 from server.local import LocalPostgres
 
 Sql = Callable[[str, str], list[Any]]
+
+BROKEN_OFF = b"R\0\0\0\4"  # a demand for a password that ends before it says which
+READY_WITHOUT_A_VERSION = b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\5I"
+
+
+@contextmanager
+def answering(words: bytes) -> Iterator[str]:
+    """The URL of what says so to the first that greets it, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(10)
+                connection.recv(4096)
+                connection.sendall(words)
+
+        thread = Thread(target=answer)
+        thread.start()
+        yield f"postgresql://ann:canary@127.0.0.1:{listener.getsockname()[1]}/x?sslmode=disable"
+        thread.join()
 
 
 def test_the_newest_migration_is_the_one_that_migrate_ends_with() -> None:
@@ -42,3 +70,19 @@ def test_a_database_that_cannot_be_asked_is_told_without_its_password(url: str) 
         look(url)
     assert str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [b"", BROKEN_OFF, READY_WITHOUT_A_VERSION])
+def test_a_server_that_breaks_off_or_is_no_postgres_is_away(words: bytes) -> None:
+    with answering(words) as url, pytest.raises(DatabaseAway) as caught:
+        look(url)
+    assert str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [BROKEN_OFF, READY_WITHOUT_A_VERSION])
+async def test_it_is_away_for_who_needs_the_history_too(words: bytes) -> None:
+    with answering(words) as url:
+        async with trio_asyncio.open_loop(), open_postgres(url) as postgres:
+            with pytest.raises(HistoryUnavailable):
+                await postgres.ask("SELECT 1", deadline_s=5)

@@ -198,6 +198,29 @@ async def test_what_was_at_hand_is_not_told_again_when_the_feed_tells_it(streams
         assert await told(stream) == ["bitcoin usd 6"]
 
 
+async def test_what_is_older_than_what_was_at_hand_is_not_told_after_it(streams: Streams, kept: Kept) -> None:
+    kept.prices = [price(5)]
+    with streams.open("ann", BITCOIN, USD) as stream:
+        await streams.look()
+        assert await told(stream) == ["reset", "bitcoin usd 5"]
+        streams.hear_results([result(4)])
+        assert await is_silent(stream)
+        streams.hear_results([result(5)])
+        assert await is_silent(stream)
+        streams.hear_results([result(6)])
+        assert await told(stream) == ["bitcoin usd 6"]
+
+
+async def test_what_was_at_hand_is_forgotten_once_the_feed_tells_of_it_or_of_what_is_newer(
+    streams: Streams, kept: Kept
+) -> None:
+    kept.prices = [price(5), price(5, "ethereum")]
+    with streams.open("ann", ["bitcoin", "ethereum"], USD) as stream:
+        await streams.look()
+        streams.hear_results([result(5), result(6, "ethereum")])
+        assert stream._at_hand == {}
+
+
 async def test_what_is_at_hand_goes_before_newer_prices_and_takes_no_place_of_theirs(
     streams: Streams, kept: Kept
 ) -> None:

@@ -16,7 +16,7 @@ from core.batches import Result
 from core.errors import RedisUnavailable
 from core.limits import OverLimit
 from core.prices import Price
-from core.streams import NOWHERE, tick_id
+from core.streams import NOWHERE, News, tick_id
 from server.app import create_app
 from server.auth import User, issue_token
 from server.listener import bound_socket, serving
@@ -129,6 +129,28 @@ async def test_a_sign_of_life_comes_after_exactly_15_s_in_which_nothing_was_told
             assert await anext(told) == PRICE.encode()
             assert (await anext(told)).startswith(b": heartbeat")
             assert trio.current_time() == 37
+
+
+@pytest.mark.usefixtures("_unix_time")
+async def test_a_price_of_the_moment_of_a_sign_of_life_is_told_instead_of_it(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.streams.open("user:ada", ["bitcoin"], ["usd"]) as stream:
+        waited = stream.news
+
+        async def news() -> News | None:
+            try:
+                return await waited()
+            except trio.Cancelled:
+                world.streams.hear_results([result()])
+                raise
+
+        monkeypatch.setattr(stream, "news", news)
+        user = User("ada", int(time.time()) + 60)
+        async with aclosing(_told(world.streams, stream, None, user)) as told:
+            assert (await anext(told)).startswith(b"retry: ")
+            assert await anext(told) == PRICE.encode()
+            assert trio.current_time() == 15
 
 
 async def test_head_tells_the_headers_and_ends(world: World, url: str, bearer: dict[str, str]) -> None:

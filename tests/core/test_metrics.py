@@ -1,0 +1,74 @@
+"""What all instances share is read in good time, or left out."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from core.coordinator import Outbox, Outlook
+from core.errors import RedisUnavailable
+from core.lag import Lag
+from core.metrics import Metrics
+from core.tally import Tally
+from tests.core.model import settings_for_tests
+
+
+@dataclass
+class Kept:
+    """What Redis tells, each time after a while."""
+
+    after_s: float
+    refusal: Exception | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def outbox(self) -> Outbox:
+        await self._read("outbox")
+        return Outbox(depth=7, oldest_ms=None, refused=0)
+
+    async def pending(self, most: int) -> Outlook:
+        await self._read(f"pending {most}")
+        return Outlook(now_ms=1_772_250_900_000, call_in_ms=0, calls=0, pending=[])
+
+    async def _read(self, what: str) -> None:
+        self.asked.append(what)
+        await trio.sleep(self.after_s)
+        if self.refusal is not None:
+            raise self.refusal
+
+
+def metrics(kept: Kept) -> Metrics:
+    coordinator: Any = kept
+    link: Any = SimpleNamespace(commands=0, is_up=True)
+    desk: Any = SimpleNamespace(waiting=0, is_draining=False)
+    callers: Any = SimpleNamespace(refused=Counter(user=0, login=0))
+    return Metrics(settings_for_tests(), coordinator, link, desk, callers, Tally(), Lag())
+
+
+async def test_a_redis_that_answers_is_waited_for(autojump_clock: MockClock) -> None:
+    text = await metrics(Kept(after_s=0.4)).scrape()
+    assert b"\ncryptopulse_outbox_prices 7.0\n" in text
+    assert b"\ncryptopulse_next_call_seconds 0.0\n" in text
+
+
+async def test_a_slow_redis_is_waited_for_1_s_in_all_and_left_out(autojump_clock: MockClock) -> None:
+    kept = Kept(after_s=0.6)
+    text = await metrics(kept).scrape()
+    assert trio.current_time() == pytest.approx(1)
+    assert kept.asked == ["outbox", "pending 0"]
+    assert b"\ncryptopulse_redis_up 1.0\n" in text
+    assert b"cryptopulse_outbox" not in text
+
+
+async def test_what_was_read_before_is_not_told_once_redis_is_slow_or_away(autojump_clock: MockClock) -> None:
+    kept = Kept(after_s=0)
+    told = metrics(kept)
+    assert b"cryptopulse_outbox" in await told.scrape()
+    kept.after_s = 2
+    assert b"cryptopulse_outbox" not in await told.scrape()
+    kept.after_s = 0
+    kept.refusal = RedisUnavailable()
+    assert b"cryptopulse_outbox" not in await told.scrape()
