@@ -20,12 +20,13 @@ test-faults: .venv/ready ## prove it again under many faults, some 35 minutes (R
 
 # ASYNC9 wants a checkpoint on every path, ASYNC114 a list of startables, ASYNC124 some stories of tests sync where the
 # others are async, ASYNC127 a fork of httpx: not ours.
-check: .venv/ready ## format, lint, layers and types, as CI runs them
+check: .venv/ready ## format, lint, layers, types and links, as CI runs them
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@find $(CODE) -name '*.py' | xargs $(BIN)/flake8-async --disable=ASYNC9,ASYNC114,ASYNC124,ASYNC127
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
+	@$(BIN)/pytest --quiet tests/test_docs.py -k link
 
 fix: .venv/ready ## format, and mend what can be mended
 	@$(BIN)/ruff format .

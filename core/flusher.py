@@ -87,7 +87,7 @@ class Flusher:
     async def _hold(self, claims: Sequence[Claimed], flush: trio.CancelScope) -> None:
         held, pause_s = len(claims), _RENEW_EVERY_S
         while held:
-            await trio.sleep(pause_s)
+            await trio.sleep(pause_s)  # a timer: a lease runs out by the clock alone
             pause_s = _RENEW_EVERY_S
             try:
                 held = await self._coordinator.renew(claims)

@@ -7,11 +7,12 @@ Blocking, and with an asyncio loop of its own: call it before anything else runs
 
 from pathlib import Path
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
+
+from core.postgres_connect import AWAY
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -27,7 +28,7 @@ def upgrade(database_url: str) -> None:
     """
     try:
         command.upgrade(alembic_config(database_url), "head")
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError) as error:
+    except (*AWAY, SQLAlchemyError, CommandError) as error:
         raise MigrationError(f"The database could not be migrated: {_first_line_of(error)}") from error
     except ValueError as error:
         # asyncpg names the part that it could not read, which may be a piece of the password.

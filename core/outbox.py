@@ -71,7 +71,7 @@ class OutboxWriter:
             task_status.started()
             while True:
                 await self._attempt(self.run_once)
-                await trio.sleep(_REST_S)
+                await trio.sleep(_REST_S)  # a pace: what comes meanwhile is waited for by nobody
         finally:
             # Where this fails, others forget us an hour later.
             with trio.move_on_after(_LEAVE_S, shield=True), suppress(RedisUnavailable):
@@ -102,7 +102,7 @@ class OutboxWriter:
         if type(error) is not self._missing:
             self._missing = type(error)
             _log.warning("outbox waits", missing=type(error).__name__, reason=repr(error.__cause__))
-        await trio.sleep(self._back_off_s)
+        await trio.sleep(self._back_off_s)  # a timer, since nothing tells when they are back
         self._back_off_s = min(2 * self._back_off_s, _LONGEST_BACK_OFF_S)
 
     def _recover(self) -> None:

@@ -56,7 +56,7 @@ class Partitions:
                 await self.run_once()
             except HistoryUnavailable as error:
                 _log.warning("partitions wait", reason=repr(error.__cause__))
-                await trio.sleep(_LOOK_AGAIN_S)
+                await trio.sleep(_LOOK_AGAIN_S)  # a timer, since Postgres tells nobody when it is back
             else:
                 await trio.sleep(_LOOK_EVERY_S)  # a timer, for lack of news to wait for: time itself tells nobody
 

@@ -97,8 +97,7 @@ class PriceDesk:
         return waiter
 
     def _let_go(self, waiter: Waiter) -> None:
-        if waiter.batch_id is not None:
-            self._windows.leave(waiter, waiter.batch_id)
+        self._windows.leave(waiter)
         now = trio.current_time()
         if waiter.is_answered:
             self._tally.answered(now, waiter.waited_s)

@@ -103,7 +103,7 @@ async def keep_connected(
                 await serve(connection)
         except* ConnectionLost as losses:
             lost(_first_of(losses))
-        await trio.sleep(_RECONNECT_EVERY_S)
+        await trio.sleep(_RECONNECT_EVERY_S)  # a timer, since Redis tells nobody when it is back
 
 
 def _first_of(losses: BaseExceptionGroup[ConnectionLost]) -> ConnectionLost:

@@ -109,9 +109,9 @@ class Windows:
         if waiter.deadline < self._rounds.next_call_at:
             self._rounds.look()  # Redis knew of an earlier call when it let the request in; or of none yet
 
-    def leave(self, waiter: Waiter, batch_id: str) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """Give a wait up, if it still goes on."""
-        if window := self._of_batch.get(batch_id):
+        if window := self._of_batch.get(waiter.batch_id or ""):
             window.leave(waiter)
             if not window.waiters:
                 self._forget(window)

@@ -20,6 +20,7 @@ make_up() {
 
 [ -z "${ADMIN_PASS:-}" ] || write admin_pass "$ADMIN_PASS"
 [ -z "${JWT_SECRET:-}" ] || write jwt_secret "$JWT_SECRET"
+[ -z "${JWT_SECRET_PREVIOUS:-}" ] || write jwt_secret_previous "$JWT_SECRET_PREVIOUS"
 [ -z "${COINGECKO_API_KEY:-}" ] || write coingecko_api_key "$COINGECKO_API_KEY"
 make_up admin_pass
 make_up jwt_secret

@@ -66,7 +66,7 @@ class AccessLog:
     def _write(self, scope: Scope, status: int | None, duration_ms: float) -> None:
         notes = notes_of(scope)
         self._traffic.note(notes.route, status)
-        self._level(scope, status)(
+        self._level(notes.route, status)(
             "request",
             method=scope.get("method", "WEBSOCKET"),
             path=_shown(scope["path"]),
@@ -75,12 +75,12 @@ class AccessLog:
             **_known(notes, status),
         )
 
-    def _level(self, scope: Scope, status: int | None) -> Callable[..., Any]:
+    def _level(self, route: str, status: int | None) -> Callable[..., Any]:
         if status is None or status == _SERVER_ERROR:
             return self._log.error
         if status > _SERVER_ERROR:
             return self._log.warning
-        return self._log.debug if notes_of(scope).route in _ASKED_BY_MACHINES else self._log.info
+        return self._log.debug if route in _ASKED_BY_MACHINES else self._log.info
 
 
 class _Exchange:

@@ -19,8 +19,8 @@ from server.outcomes import ask
 from server.services import Services
 from server.users import sender
 
-# What else Quart's route may match, such as blanks and other alphabets, it may match itself.
 ROUTE = "/v1/price/{coinId}"
+# What else Quart's route may match, such as blanks and other alphabets, it may match itself.
 _PATH = re.compile(r"/v1/price/([!-.0-~]+)")
 
 

@@ -29,7 +29,7 @@ def chromium(folder: Path) -> Iterator[int]:
             told = folder / "profile" / "DevToolsActivePort"
             until = time.monotonic() + PATIENCE_S
             while not (told.exists() and told.read_text().strip()) and time.monotonic() < until:
-                time.sleep(0.05)
+                time.sleep(0.05)  # between two looks for a file that a foreign process writes
             yield int(told.read_text().split()[0])
         finally:
             browser.kill()  # it holds nothing that would be lost, and takes its time otherwise

@@ -137,9 +137,14 @@ class TestSecrets:
 
     def test_what_is_given_is_taken_and_stays_but_the_databases_password_never_changes(self, tmp_path: Path) -> None:
         before = make_secrets(tmp_path)
-        given = {"ADMIN_PASS": "it's 100% mine", "JWT_SECRET": "j" * 40, "COINGECKO_API_KEY": "CG-1"}
+        given = {
+            "ADMIN_PASS": "it's 100% mine",
+            "JWT_SECRET": "j" * 40,
+            "JWT_SECRET_PREVIOUS": "k" * 40,
+            "COINGECKO_API_KEY": "CG-1",
+        }
         after = make_secrets(tmp_path, **given, POSTGRES_PASSWORD="other")
-        assert (after["admin_pass"], after["jwt_secret"], after["coingecko_api_key"]) == tuple(given.values())
+        assert {name: after[name.lower()] for name in given} == given
         assert {name: after[name] for name in ("postgres_password", "database_url")} == {
             name: before[name] for name in ("postgres_password", "database_url")
         }

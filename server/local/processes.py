@@ -25,7 +25,7 @@ def wait_until(condition: Callable[[], bool], within_s: float) -> bool:
     while not condition():
         if time.monotonic() > gives_up_at:
             return False
-        time.sleep(_ASK_EVERY_S)
+        time.sleep(_ASK_EVERY_S)  # between two looks, as said above
     return True
 
 

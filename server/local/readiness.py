@@ -17,7 +17,7 @@ async def wait_ready(urls: Sequence[str]) -> None:
 
 async def _wait_ready(client: httpx.AsyncClient, url: str) -> None:
     while not await _answers_200(client, url):  # noqa: ASYNC110 - no event of ours is set there
-        await trio.sleep(_ASK_EVERY_S)
+        await trio.sleep(_ASK_EVERY_S)  # between two questions, since another process is asked
 
 
 async def _answers_200(client: httpx.AsyncClient, url: str) -> bool:

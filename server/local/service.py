@@ -63,7 +63,7 @@ class LocalService(ABC):
             self.stop()
             if not self._may_work_next_time(self._logged_since(began_at)):
                 break
-            time.sleep(_BETWEEN_ATTEMPTS_S)
+            time.sleep(_BETWEEN_ATTEMPTS_S)  # for whatever was in the way to go, which tells nobody
         raise LocalServiceError(f"{self.name} did not start; see the end of {self.log}")
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -13,6 +13,7 @@ import structlog
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 from trio_asyncio import aio_as_trio
 
 from core import outbox
@@ -163,6 +164,35 @@ async def test_where_there_was_nothing_to_keep_monitors_are_told_nothing(
     await writer.run_once()
     assert await writer.run_once() == 1
     assert told == []
+
+
+class Idle(OutboxWriter):
+    """Never finds anything, and notes when it looked."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Any", None), cast("Any", None), "idle")
+        self._stream = cast("Any", self)
+        self.looked_at: list[float] = []
+
+    async def open(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def leave(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def run_once(self) -> int:
+        self.looked_at.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        return 0
+
+
+async def test_however_often_there_is_something_postgres_is_written_to_ten_times_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    writer = Idle()
+    with trio.move_on_after(0.95):
+        await writer.run()
+    assert len(writer.looked_at) == 10
 
 
 async def test_an_empty_outbox_gives_nothing_to_do(writer: OutboxWriter) -> None:

@@ -56,7 +56,7 @@ def fetched(*, at_ms: int) -> Result:
 def joined(windows: Windows, waiter: Waiter, admission: Joined) -> Iterator[None]:
     windows.join(waiter, "bitcoin", admission)
     yield
-    windows.leave(waiter, BATCH)
+    windows.leave(waiter)
 
 
 async def break_redis(instance: Instance) -> None:

@@ -22,6 +22,7 @@ from core.errors import (
     UpstreamLimited,
 )
 from core.limits import Charge, OverLimit
+from server.answers import price_text
 from server.auth import issue_token
 from server.http1.asgi import App, Message, Receive, Scope, Send
 from server.http1.connection import CLIENT
@@ -191,3 +192,7 @@ async def test_the_short_way_is_taken_for_a_price_where_the_connection_ends_what
     await ShortWay(quart, world.services())(scope | {"extensions": extensions}, receive, send)
     assert quart_was_asked.is_set() is not is_short
     assert [message.get("status") for message in sent] == ([200, None] if is_short else [])
+
+
+def test_a_price_is_written_once_for_all_who_waited_for_it() -> None:
+    assert price_text(make_quote("1.5").price) is price_text(make_quote("1.5").price)
