@@ -83,7 +83,7 @@ async def serving(
     refusal = partial(_refusal, services.traffic)
     site = Site(app, refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
-    async with _dismissing(site), trio.open_nursery() as connections, trio.open_nursery() as nursery:
+    async with site.watched(), trio.open_nursery() as connections, trio.open_nursery() as nursery:
         let_in = partial(_let_in, connections, services.settings.max_connections, partial(_connect, site, hypercorn))
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
@@ -91,15 +91,6 @@ async def serving(
         end = partial(_end, site, hypercorn)
         nursery.start_soon(_close, services.draining, wait_empty, accepting, end, connections.cancel_scope, grace_s)
         yield url
-
-
-@asynccontextmanager
-async def _dismissing(site: Site) -> AsyncIterator[None]:
-    """A block in which connections that wait too long for a request are ended."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(site.idlers.watch)
-        yield
-        nursery.cancel_scope.cancel()
 
 
 async def _accept(

@@ -2,10 +2,11 @@
 
 Each module is one idea, and imports only from those below it:
 
-    connection          the two tasks of a connection: one reads, one answers
+    connection          the task of a connection, which answers
     exchange            one request and its answer, as ASGI sees them
     site                what all connections have in common
     head, body, answer  bytes from and to the wire, without any waiting
+    readers             the task that reads for all connections
     idlers, bell        who waits for a request, and how long; how one task wakes another
 
 What turns out to want HTTP/2 or a WebSocket is told apart in `head`, and goes on with Hypercorn: `handover`.

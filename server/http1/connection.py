@@ -1,4 +1,4 @@
-"""The two tasks of a connection: one reads and notices when the client leaves, one answers.
+"""A connection: its task answers, and hears from the task that reads for all connections.
 
 connection = Connection(site, sock)
 rest = await connection.run()  # what Hypercorn is to go on with, None at the end; the socket stays open
@@ -40,7 +40,7 @@ class Connection:
         "_cancel_scope",
         "_dismissed",
         "_exchange",
-        "_room",
+        "_reads",
         "_site",
         "_socket",
         "has_left",
@@ -53,7 +53,7 @@ class Connection:
         self._socket = sock
         self._addresses = _addresses(sock)
         self._bell = Bell()  # something was received, or the client left, or time is up
-        self._room = Bell()  # something was taken from what was received
+        self._reads = False
         self._exchange: Exchange | None = None
         self._dismissed = False
         self._cancel_scope: trio.CancelScope
@@ -64,11 +64,12 @@ class Connection:
     async def run(self) -> bytes | None:
         """Answer requests until either side ends it; raises Cancelled."""
         head = None
-        async with trio.open_nursery() as nursery:
-            self._cancel_scope = nursery.cancel_scope
-            nursery.start_soon(self._read)
-            head = await self._serve()
-            nursery.cancel_scope.cancel()
+        self._read()
+        try:
+            with trio.CancelScope() as self._cancel_scope:
+                head = await self._serve()
+        finally:
+            self._read_no_more()
         return None if head is None else head + bytes(self.received)
 
     def dismiss(self) -> None:
@@ -86,7 +87,8 @@ class Connection:
 
     def make_room(self) -> None:
         """Go on reading."""
-        self._room.ring()
+        if not self._reads and not self.has_left:
+            self._read()
 
     async def write(self, data: bytes) -> None:
         """Send all of it; who does not read in time has left."""
@@ -123,13 +125,14 @@ class Connection:
                 self._leave()
                 return
 
-    async def _read(self) -> None:
-        while not self.has_left:
-            if len(self.received) >= _READ_AHEAD_BYTES:
-                await self._room.wait()
-                continue
-            await trio.lowlevel.wait_readable(self._socket)
-            self._take_in()
+    def _read(self) -> None:
+        self._reads = True
+        self._site.readers.join(self._socket, self._take_in)
+
+    def _read_no_more(self) -> None:
+        if self._reads:
+            self._reads = False
+            self._site.readers.leave(self._socket)
 
     def _take_in(self) -> None:
         try:
@@ -138,14 +141,17 @@ class Connection:
             return
         except OSError:
             data = b""
-        if data:
-            self.received += data
-            self._bell.ring()
-        else:
+        if not data:
             self._leave()
+            return
+        self.received += data
+        self._bell.ring()
+        if len(self.received) >= _READ_AHEAD_BYTES:
+            self._read_no_more()
 
     def _leave(self) -> None:
         self.has_left = True
+        self._read_no_more()
         self._bell.ring()
         if self._exchange is not None and not self._exchange.over:
             self._cancel_scope.cancel()
@@ -186,7 +192,7 @@ class Connection:
             self._site.idlers.leave(self)
         head = bytes(self.received[:end])
         del self.received[:end]
-        self._room.ring()
+        self.make_room()
         return head
 
     async def _answer(self, head: Head, app: App, *, keeps_alive: bool) -> bool:
@@ -249,7 +255,7 @@ class Connection:
                 return
             while not self.has_left:
                 self.received.clear()
-                self._room.ring()
+                self.make_room()
                 await self._bell.wait()
 
 

@@ -1,11 +1,15 @@
 """What all connections have in common."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from email.utils import formatdate
 from time import time
 
+import trio
+
 from server.http1.asgi import App
 from server.http1.idlers import Idlers
+from server.http1.readers import Readers
 
 
 class Site:
@@ -20,9 +24,19 @@ class Site:
         self.patience_s = patience_s
         self.requests_per_connection = requests_per_connection
         self.idlers = Idlers(patience_s)
+        self.readers = Readers()
         self.ending = False
         self._second = 0
         self._date_line = b""
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """A block in which connections are told what came, and those that wait too long are dismissed."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.readers.watch)
+            nursery.start_soon(self.idlers.watch)
+            yield
+            nursery.cancel_scope.cancel()
 
     def end(self) -> None:
         """Let what is under way be answered, and nothing come after it."""

@@ -102,7 +102,7 @@ class TestAnswers:
 
     async def test_the_last_request_of_a_connection_is_told_so(self) -> None:
         site = make_site(answering(b"ok"), requests_per_connection=2)
-        async with conversation(serve(site), echo) as client:
+        async with site.watched(), conversation(serve(site), echo) as client:
             await client.say(GET * 3)
         assert [answer.headers.get("connection") for answer in client.answers()] == [None, "close"]
         assert client.ended
@@ -426,7 +426,7 @@ class TestTimes:
     @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nX-Slow: ", GET])
     async def test_who_sends_no_head_in_time_is_left(self, mock_clock: MockClock, said: bytes) -> None:
         site = make_site(answering(b"ok"), patience_s=10)
-        async with conversation(serve(site), echo) as client:
+        async with site.watched(), conversation(serve(site), echo) as client:
             await client.listen()
             mock_clock.jump(5)
             await client.say(said)
@@ -487,7 +487,11 @@ class TestTimes:
     async def test_at_the_end_idle_ones_go_and_the_others_are_answered(self) -> None:
         app = Waiting()
         site = make_site(app)
-        async with conversation(serve(site), echo) as idle, conversation(serve(site), echo) as busy:
+        async with (
+            site.watched(),
+            conversation(serve(site), echo) as idle,
+            conversation(serve(site), echo) as busy,
+        ):
             await busy.say(GET)
             await idle.listen()
             site.end()

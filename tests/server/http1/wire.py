@@ -106,22 +106,21 @@ def make_site(app: App, *, patience_s: float = 10, requests_per_connection: int 
 
 
 def serve(site: Site) -> Server:
-    """A server with connections of ours."""
+    """A server with connections of ours, to a site that is watched."""
 
     async def server(_app: App, sock: socket.socket) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(site.idlers.watch)
-            rest = await Connection(site, sock).run()
-            if rest is not None:
-                hypercorn = Hypercorn(site.app, patience_s=10, requests_per_connection=1000)
-                await hypercorn.go_on(sock, rest)
-            nursery.cancel_scope.cancel()
+        rest = await Connection(site, sock).run()
+        if rest is not None:
+            hypercorn = Hypercorn(site.app, patience_s=10, requests_per_connection=1000)
+            await hypercorn.go_on(sock, rest)
 
     return server
 
 
 async def ours(app: App, sock: socket.socket) -> None:
-    await serve(make_site(app))(app, sock)
+    site = make_site(app)
+    async with site.watched():
+        await serve(site)(app, sock)
 
 
 async def stock(app: App, sock: socket.socket) -> None:
