@@ -29,6 +29,6 @@ The layers, from the front door down; imports point only downwards:
     freshness, limits, month   how old a price may be; what a rate limit says; the months that calls are counted by
     candles                    prices by intervals
     batches, events            states and outcomes; what happens, as frozen structs
-    keys, settings, prices, errors     values; process: what the system tells of this one
+    keys, settings, prices, errors     values; process: what the system tells of this one; bell: one task wakes another
     setting_rules, environment  what settings may be, and where they come from; shown_settings: what of them is shown
 """

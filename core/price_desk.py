@@ -1,13 +1,12 @@
 """The front door: a request for prices is admitted here, waits, and is answered.
 
-async with desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted:
+with await desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted:
     quote = await admitted.waiters[0].quote("usd")
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from typing import Self
 
-import msgspec
 import trio
 
 from core.admissions import Absent, Admission, Admissions, Fresh, Joined, Refused, Unknown
@@ -25,11 +24,21 @@ from core.watch import Broadcast
 from core.windows import Windows
 
 
-class Admitted(msgspec.Struct, frozen=True):
-    """A request that was let in: what it was charged, and a waiter for each coin, in the order asked."""
+class Admitted:
+    """A request that was let in, to be entered at once: leaving its block gives the wait up."""
 
-    charge: Charge  # as it stands; a request that was refused for every coin cost nothing
-    waiters: list[Waiter]
+    __slots__ = ("_desk", "charge", "waiters")
+
+    def __init__(self, desk: "PriceDesk", charge: Charge, waiters: list[Waiter]) -> None:
+        self._desk = desk
+        self.charge = charge  # as it stands; a request that was refused for every coin cost nothing
+        self.waiters = waiters  # one for each coin, in the order asked
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._desk.let_go(self.waiters)
 
 
 class PriceDesk:
@@ -59,32 +68,38 @@ class PriceDesk:
         """How many requests wait in windows now."""
         return sum(len(window.waiters) for window in self._windows)
 
-    @asynccontextmanager
-    async def admit(
-        self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH
-    ) -> AsyncIterator[Admitted]:
+    async def admit(self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH) -> Admitted:
         """Charge the caller one unit for each started 50 coins, and join the coins' open batches.
 
-        Leaving the block gives the wait up. Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown.
-        None of them charges the caller, but for a Redis that went away, or took too long, after it had done so.
+        Raises TooBusy, OverLimit, OutboxFull, RedisUnavailable, or ShuttingDown. None of them charges the caller, but
+        for a Redis that went away, or took too long, after it had done so.
         """
         if self.is_draining:
             raise ShuttingDown
         if self._inside + len(wanted) > self._settings.max_waiting:
             raise TooBusy
         self._inside += len(wanted)
-        waiters: list[Waiter] = []
+        deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
         try:
-            deadline = trio.current_time() + self._settings.batch_result_timeout_ms / 1000
             admissions = await self._admissions(caller, wanted, freshness)
-            for coin, admission in zip(wanted, admissions.of_coins, strict=True):
-                waiters.append(self._let_in(coin, admission, deadline, freshness))
-            yield Admitted(admissions.charge, waiters)
-        finally:
-            for waiter in waiters:
-                self._let_go(waiter)
-            self._inside -= len(wanted)
-            self._tell_if_empty()
+        except BaseException:
+            self._leave(len(wanted))
+            raise
+        coins = zip(wanted, admissions.of_coins, strict=True)
+        return Admitted(
+            self, admissions.charge, [self._let_in(coin, admission, deadline, freshness) for coin, admission in coins]
+        )
+
+    def let_go(self, waiters: Sequence[Waiter]) -> None:
+        """Give waits up that still go on, and count how all of them ended."""
+        now = trio.current_time()
+        for waiter in waiters:
+            self._windows.leave(waiter)
+            if waiter.is_answered:
+                self._tally.answered(now, waiter.waited_s)
+            else:
+                self._tally.failed(now)
+        self._leave(len(waiters))
 
     def _let_in(self, coin: Wanted, admission: Admission, deadline: float, freshness: Freshness) -> Waiter:
         if isinstance(admission, Joined):
@@ -95,14 +110,6 @@ class PriceDesk:
             waiter = Waiter(coin.coin_id, deadline)
             waiter.settle(self._outcome(coin, admission))
         return waiter
-
-    def _let_go(self, waiter: Waiter) -> None:
-        self._windows.leave(waiter)
-        now = trio.current_time()
-        if waiter.is_answered:
-            self._tally.answered(now, waiter.waited_s)
-        else:
-            self._tally.failed(now)
 
     def _outcome(self, coin: Wanted, admission: Fresh | Unknown | Absent | Refused) -> AtHand | CryptoPulseError:
         """What a request comes to that joined no batch."""
@@ -126,6 +133,10 @@ class PriceDesk:
     async def wait_empty(self) -> None:
         """Wait until, after a drain began, nobody waits here any more."""
         await self._empty.wait()
+
+    def _leave(self, coins: int) -> None:
+        self._inside -= coins
+        self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:
         if self.is_draining and not self._inside:

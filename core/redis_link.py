@@ -15,6 +15,7 @@ import hiredis
 import structlog
 import trio
 
+from core.bell import Bell
 from core.errors import RedisUnavailable
 from core.lua import SCRIPTS, Script
 from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, keep_connected, no_errors, pack
@@ -46,7 +47,7 @@ class _Call:
 
     def __init__(self, now: float) -> None:
         self.posted_at = now
-        self.done = trio.Event()
+        self.done = Bell()
         self.reply: Any = None
 
 
@@ -215,4 +216,4 @@ class RedisLink:
     def _settle(self, reply: Any) -> None:
         call = self._unanswered.popleft()
         call.reply = reply
-        call.done.set()
+        call.done.ring()

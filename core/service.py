@@ -1,7 +1,7 @@
 """The core, opened: each part outlives those below it, and the closing of the blocks is the shutdown.
 
     async with trio_asyncio.open_loop(), open_core(settings) as core:
-        async with core.desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted: ...
+        with await core.desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted: ...
 
 A background task that crashes ends the block with its error: better no service than one that only looks alive.
 """

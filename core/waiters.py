@@ -3,6 +3,7 @@
 import trio
 
 from core.batches import Quote, Result
+from core.bell import Bell
 from core.errors import (
     CryptoPulseError,
     OverBudget,
@@ -41,7 +42,7 @@ class Waiter:
         self.admitted_at = trio.current_time()
         self._settled_at: float | None = None
         self._outcome: Result | AtHand | CryptoPulseError | None = None
-        self._settled = trio.Event()
+        self._settled = Bell()
 
     def __lt__(self, other: "Waiter") -> bool:
         """Whether its deadline is earlier."""
@@ -52,7 +53,7 @@ class Waiter:
         if self._outcome is None:
             self._outcome = outcome
             self._settled_at = trio.current_time()
-            self._settled.set()
+            self._settled.ring()
 
     @property
     def is_answered(self) -> bool:
@@ -72,7 +73,8 @@ class Waiter:
 
         Raises what the request is to be told: why there is no price, or none by the deadline, which its window keeps.
         """
-        await self._settled.wait()
+        if self._outcome is None:
+            await self._settled.wait()
         try:
             return self._quote(vs_currency)
         except _TROUBLE:

@@ -39,7 +39,7 @@ async def ask(asked: Asked, wanted: Sequence[Wanted], user: User, freshness: Fre
     OutboxFull, RedisUnavailable, ShuttingDown.
     """
     _check_payable(len(wanted), asked.services.settings.throttle_global_limit)
-    async with asked.services.desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
+    with await asked.services.desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
         _note(admitted, asked.notes)
         # One after the other, since each has the same deadline.
         return [await _outcome(coin, waiter) for coin, waiter in zip(wanted, admitted.waiters, strict=True)]

@@ -7,7 +7,7 @@ Each module is one idea, and imports only from those below it:
     site                what all connections have in common
     head, body, answer  bytes from and to the wire, without any waiting
     readers             the task that reads for all connections
-    idlers, bell        who waits for a request, and how long; how one task wakes another
+    idlers              who waits for a request, and how long
 
 What turns out to want HTTP/2 or a WebSocket is told apart in `head`, and goes on with Hypercorn: `handover`.
 """

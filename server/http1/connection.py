@@ -12,8 +12,8 @@ import structlog
 import trio
 from werkzeug.exceptions import HTTPException
 
+from core.bell import Bell
 from server.http1.asgi import App, Scope
-from server.http1.bell import Bell
 from server.http1.exchange import Exchange
 from server.http1.head import MAX_HEAD_BYTES, Head, end_of_head
 from server.http1.site import Site

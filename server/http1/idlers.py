@@ -8,7 +8,7 @@ from typing import Protocol
 
 import trio
 
-from server.http1.bell import Bell
+from core.bell import Bell
 
 
 class Idler(Protocol):

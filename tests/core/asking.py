@@ -34,7 +34,7 @@ class Asked:
         self, desk: PriceDesk, coin_id: str = "bitcoin", currency: str = "usd", caller: str = "user:a"
     ) -> None:
         try:
-            async with desk.admit([Wanted(coin_id, (currency,))], caller=caller) as admitted:
+            with await desk.admit([Wanted(coin_id, (currency,))], caller=caller) as admitted:
                 answer: Quote | CryptoPulseError = await admitted.waiters[0].quote(currency)
         except CryptoPulseError as error:
             answer = error

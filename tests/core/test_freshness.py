@@ -57,7 +57,7 @@ class Client:
         """The answer for each coin, in the last of the currencies."""
         codes = codes or ("usd",)
         wanted = [Wanted(coin, codes) for coin in coins]
-        async with self.desk.admit(wanted, caller="user:a", freshness=freshness) as admitted:
+        with await self.desk.admit(wanted, caller="user:a", freshness=freshness) as admitted:
             self.remaining = admitted.charge.remaining
             return [await answer_of(waiter, codes[-1]) for waiter in admitted.waiters]
 
@@ -147,7 +147,7 @@ async def test_prices_at_hand_may_come_of_several_calls(
     await client.ask(code="usd")
     await trio.sleep(5)
     await client.ask(code="eur")
-    async with client.desk.admit(
+    with await client.desk.admit(
         [Wanted("bitcoin", ("usd", "eur"))], caller="user:a", freshness=Freshness(max_age_s=60)
     ) as admitted:
         answers = [await answer_of(admitted.waiters[0], code) for code in ("usd", "eur")]

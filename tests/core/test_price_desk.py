@@ -467,7 +467,7 @@ async def test_an_unknown_coin_is_told_at_once_the_second_time_and_charged(
 ) -> None:
     fleet.upstream.unknown = {"nocoin"}
     await asked.ask(desk, "nocoin")
-    async with desk.admit([Wanted("nocoin", ("usd",))], caller="user:a") as admitted:
+    with await desk.admit([Wanted("nocoin", ("usd",))], caller="user:a") as admitted:
         assert admitted.charge.remaining == 18
         with pytest.raises(UnknownCoin):
             await admitted.waiters[0].quote("usd")

@@ -290,7 +290,7 @@ async def test_a_thousand_batches_ripe_at_once_cost_a_few_steps_of_redis_not_one
         count(name)
     coins = [f"coin-{number}" for number in range(1000)]
     quotes: list[Quote] = []
-    async with desk.admit([Wanted(coin, ("usd",)) for coin in coins], caller="user:a") as admitted:
+    with await desk.admit([Wanted(coin, ("usd",)) for coin in coins], caller="user:a") as admitted:
         quotes += [await waiter.quote("usd") for waiter in admitted.waiters]
 
     assert [quote.price.coin_id for quote in quotes] == coins

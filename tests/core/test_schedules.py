@@ -103,7 +103,7 @@ class World:
     async def ask_desk(self, desk: PriceDesk, request: Request, connection: trio.CancelScope, name: str) -> None:
         self.connections[name].add(connection)
         try:
-            async with desk.admit([Wanted(request.coin_id, ("usd",))], caller="user:a") as admitted:
+            with await desk.admit([Wanted(request.coin_id, ("usd",))], caller="user:a") as admitted:
                 request.answer = await admitted.waiters[0].quote("usd")
         except CryptoPulseError as error:
             request.answer = error

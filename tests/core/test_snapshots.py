@@ -121,7 +121,7 @@ async def test_a_request_that_was_answered_by_a_price_at_hand_waited_for_nothing
     autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk
 ) -> None:
     await ask(desk)
-    async with desk.admit([Wanted("bitcoin", ("usd",))], caller="user:a", freshness=Freshness(max_age_s=60)) as let_in:
+    with await desk.admit([Wanted("bitcoin", ("usd",))], caller="user:a", freshness=Freshness(max_age_s=60)) as let_in:
         await let_in.waiters[0].quote("usd")
         await trio.sleep(1)  # the answer is on its way
     assert (await snapshot_of(fleet)).waits[0] == 1

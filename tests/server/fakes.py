@@ -1,11 +1,10 @@
 """Stand-ins for the core at the edge of HTTP: they do what a test tells them, and remember what was asked."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import httpx
 import trio
@@ -98,8 +97,17 @@ class FakeWaiter:
 
 @dataclass
 class FakeAdmitted:
+    desk: "FakeDesk"
     charge: Charge
     waiters: list[FakeWaiter]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for waiter in self.waiters:
+            self.desk.waiting.remove(waiter)
+        self.desk.left.set()
 
 
 @dataclass
@@ -129,10 +137,8 @@ class FakeDesk:
         own = self.answers.get(f"{coin_id}/{vs_currency}") or self.answers.get(coin_id)
         return own or self.answer or make_quote(coin_id=coin_id, vs_currency=vs_currency)
 
-    @asynccontextmanager
-    async def admit(
-        self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH
-    ) -> AsyncIterator[FakeAdmitted]:
+    async def admit(self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH) -> FakeAdmitted:
+        await trio.lowlevel.checkpoint()
         if self.refusal is not None:
             raise self.refusal
         self.admitted.append(Request(list(wanted), caller, freshness))
@@ -142,12 +148,7 @@ class FakeDesk:
                 waiter.released.set()
             self.waiting.append(waiter)
         self.arrived.set()
-        try:
-            yield FakeAdmitted(self.charge, waiters)
-        finally:
-            for waiter in waiters:
-                self.waiting.remove(waiter)
-            self.left.set()
+        return FakeAdmitted(self, self.charge, waiters)
 
     async def wait_empty(self) -> None:
         await nobody_waits()

@@ -3,11 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock
 
-from server.http1.bell import Bell
 from server.http1.idlers import Idlers
 
 
@@ -59,18 +57,3 @@ async def test_at_the_end_nobody_has_time(autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         idlers.dismiss_all()
     assert somebody.dismissed_at == 1
-
-
-async def test_a_bell_is_for_one_and_forgets() -> None:
-    bell = Bell()
-    bell.ring()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(bell.wait)
-        await wait_all_tasks_blocked()
-        with pytest.raises(trio.BusyResourceError):
-            await bell.wait()
-        bell.ring()
-    with trio.move_on_after(0) as scope:
-        await bell.wait()
-    assert scope.cancelled_caught
-    bell.ring()
