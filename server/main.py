@@ -31,9 +31,9 @@ _FILES_BESIDE_CONNECTIONS = 200
 
 def run(settings: Settings) -> None:
     """Serve with these settings; exits with 1, and a line that says why, if that goes wrong."""
-    configure_logs(settings.log_level)
+    lines = configure_logs(settings.log_level)
     try:
-        trio.run(serve, settings)
+        trio.run(serve, settings, instruments=[lines])
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody is left to hear of it
         sys.exit(_last_word(error))
 

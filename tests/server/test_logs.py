@@ -84,3 +84,37 @@ def test_text_beyond_ascii_is_escaped_in_json_too() -> None:
     text = stderr_of(say, "info")
     assert text.isascii()
     assert json.loads(text.splitlines()[0])["path"] == "/\u009b31m\u2028é"
+
+
+KEEP = """
+import io, sys, trio, structlog
+from server.logs import configure_logs
+written = []
+class Slow(io.RawIOBase):
+    def writable(self): return True
+    def write(self, data): written.append(bytes(data)); return len(data)
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Slow()))
+lines = configure_logs(sys.argv[1])
+log = structlog.get_logger("server.test")
+def events():
+    import json
+    return [[json.loads(line)["event"] for line in text.splitlines()] for text in written]
+async def say(word):
+    log.info(word)
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say, "one")
+        nursery.start_soon(say, "two")
+    log.info("three")
+    await trio.lowlevel.checkpoint()
+    log.info("four")
+log.info("before")
+trio.run(main, instruments=[lines])
+log.info("after")
+import os
+os.write(2, repr(list(map(sorted, events()))).encode())
+"""
+
+
+def test_lines_of_one_pass_of_the_scheduler_are_written_at_once() -> None:
+    assert stderr_of(KEEP, "info") == "[['before'], ['one', 'two'], ['three'], ['four'], ['after']]"
