@@ -18,7 +18,7 @@ import msgspec
 
 from core.coingecko_answer import Answer, Prices, check, coin_list_in, prices_in, usage_in
 from core.coingecko_headers import fresh_for_s
-from core.coingecko_http import Line, PermitLapsed
+from core.coingecko_http import Line, PermitLapsed, open_line
 from core.settings import Settings
 
 __all__ = ["COIN_LIST_S", "CoinGecko", "Fetched", "PermitLapsed", "open_coingecko"]
@@ -32,9 +32,6 @@ _LARGEST_BODY_BYTES = 4_194_304
 _LARGEST_COIN_LIST_BYTES = 16_777_216
 COIN_LIST_S = 10.0
 
-# Longer than a window, so that one flush finds the connection of the last.
-_LIMITS = httpx.Limits(keepalive_expiry=30)
-
 
 class Fetched(msgspec.Struct, frozen=True):
     """Prices, and for how many seconds CoinGecko says that they may be kept."""
@@ -46,14 +43,8 @@ class Fetched(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def open_coingecko(settings: Settings) -> AsyncIterator["CoinGecko"]:
     """Open a client of the CoinGecko that the settings name; it connects when first asked."""
-    async with httpx.AsyncClient(
-        headers=_headers(settings),
-        timeout=None,  # noqa: S113 - one deadline for the whole call
-        follow_redirects=False,
-        trust_env=False,
-        limits=_LIMITS,
-    ) as client:
-        yield CoinGecko(client, settings)
+    async with open_line(_headers(settings)) as line:
+        yield CoinGecko(line, settings)
 
 
 class CoinGecko:
@@ -65,8 +56,8 @@ class CoinGecko:
     whether the call may have cost a credit.
     """
 
-    def __init__(self, client: httpx.AsyncClient, settings: Settings) -> None:
-        self._line = Line(client)
+    def __init__(self, line: Line, settings: Settings) -> None:
+        self._line = line
         self._api = f"{settings.coingecko_base_url.rstrip('/')}/api/v3"
         self._timeout_s = settings.upstream_timeout_ms / 1000
         self._tells_usage = _is_pro(settings)

@@ -1,9 +1,13 @@
 """The line to CoinGecko: the one place that knows how httpx fails, and how far a call has come.
 
-answer = await Line(client).get(url, start_by=trio.current_time() + 0.5, timeout_s=2.5, largest_bytes=1_048_576)
+    async with open_line(headers) as line:
+        answer = await line.get(url, start_by=trio.current_time() + 0.5, timeout_s=2.5, largest_bytes=1_048_576)
+
+httpx's transport does, without its client: what that would add, such as cookies, redirects and proxies, is not wanted.
 """
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import httpx
 import trio
@@ -14,6 +18,9 @@ from core.errors import UpstreamFailed
 # Of a refusal the head says enough; the body is read only if it comes at once.
 _REFUSAL_BODY_S = 0.25
 
+# Longer than a window, so that one flush finds the connection of the last.
+_LIMITS = httpx.Limits(keepalive_expiry=30)
+
 # httpx lets some errors through as they are: addresses that cannot be encoded, sockets, certificates.
 _FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
 
@@ -22,11 +29,19 @@ class PermitLapsed(Exception):
     """The time of the permit was over before the call could begin: none was made."""
 
 
+@asynccontextmanager
+async def open_line(headers: dict[str, str]) -> AsyncIterator["Line"]:
+    """Open a line on which every call has these headers; it connects when first used."""
+    async with httpx.AsyncHTTPTransport(trust_env=False, limits=_LIMITS) as transport:
+        yield Line(transport, headers)
+
+
 class Line:
     """Any number of calls at a time."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, transport: httpx.AsyncBaseTransport, headers: dict[str, str]) -> None:
+        self._transport = transport
+        self._headers = headers
 
     async def get(self, url: str, *, start_by: float, timeout_s: float, largest_bytes: int) -> Answer:
         """Get one answer, or raise PermitLapsed or UpstreamFailed."""
@@ -35,7 +50,8 @@ class Line:
         call = _Call()
         try:
             with trio.fail_after(timeout_s):
-                async with self._client.stream("GET", url, extensions={"trace": call.trace}) as response:
+                request = httpx.Request("GET", url, headers=self._headers, extensions={"trace": call.trace})
+                async with aclosing(await self._transport.handle_async_request(request)) as response:
                     call.answered(response.status_code)
                     return await _read(response, largest_bytes)
         except trio.TooSlowError as error:

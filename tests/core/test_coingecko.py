@@ -122,7 +122,7 @@ async def test_the_key_goes_in_the_header_of_the_free_plan_and_compression_is_de
 )
 async def test_the_host_of_the_paid_plan_is_told_by_its_name(url: str, header: str) -> None:
     async with open_coingecko(settings_for(url)) as coingecko:
-        keys = {name: value for name, value in coingecko._line._client.headers.items() if name.startswith("x-cg")}
+        keys = {name: value for name, value in coingecko._line._headers.items() if name.startswith("x-cg")}
     assert keys == {header: KEY}
 
 
@@ -341,7 +341,7 @@ async def test_a_list_of_coins_has_time_of_its_own(simulator: Simulator, simulat
 
 
 async def test_calls_of_the_month_are_told_as_coingecko_counts_them(coingecko: CoinGecko, simulator: Simulator) -> None:
-    coingecko._line._client.headers["x-cg-pro-api-key"] = KEY
+    coingecko._line._headers["x-cg-pro-api-key"] = KEY
     simulator.credits_used = 32
     assert await coingecko.usage() == 32
 
