@@ -20,7 +20,8 @@ from cryptopulse import main
 from server import openapi
 from server.app import create_app  # with it every error is loaded
 from server.errors import answer_to
-from tests.server.fakes import World
+from server.traffic import pattern
+from tests.server.fakes import World, http_client
 
 REPOSITORY = Path(__file__).parents[1]
 # Folders whose documents are not ours, or that the repository does not hold.
@@ -293,11 +294,73 @@ class TestCommands:
             assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= make_targets(), name
 
 
+def all_endpoints() -> set[str]:
+    """Those of the app, but for the files of its pages."""
+    return {
+        f"{method} {pattern(rule)}"
+        for rule in create_app(World().services()).url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD"}
+        if not rule.rule.startswith("/docs/<")
+    }
+
+
+def endpoints_told(text: str) -> dict[str, Row]:
+    """{what stands in ticks in the first cell of a table's row: the other cells}."""
+    return {found[1]: cells for first, cells in rows(text).items() if (found := re.search(r"([A-Z]+ /[^`]*)", first))}
+
+
+class TestApi:
+    @pytest.fixture
+    async def operations(self) -> dict[str, dict[str, Any]]:
+        """{method and path: what the OpenAPI document says}."""
+        async with http_client(create_app(World().services())) as client:
+            paths = (await client.get("/docs-json")).json()["paths"]
+        return {f"{method.upper()} {path}": told for path, methods in paths.items() for method, told in methods.items()}
+
+    @pytest.fixture
+    def told(self) -> dict[str, Row]:
+        return endpoints_told(section(read("docs/api.md"), "Endpoints").partition("\nBeside these")[0])
+
+    async def test_every_endpoint_is_there_and_no_other(
+        self, operations: dict[str, dict[str, Any]], told: dict[str, Row]
+    ) -> None:
+        assert set(told) == set(operations)
+        page = read("docs/api.md")
+        assert set(endpoints_told(section(page, "Endpoints"))) == all_endpoints()
+        assert set(re.findall(r"\b(?:GET|HEAD|POST|PUT|PATCH|DELETE) /[\w/{}-]+", page)) == all_endpoints()
+
+    async def test_it_takes_and_answers_what_the_document_says(
+        self, operations: dict[str, dict[str, Any]], told: dict[str, Row]
+    ) -> None:
+        for name, operation in operations.items():
+            who, takes, _, errors = told[name]
+            schemes = {scheme for choice in operation.get("security", []) for scheme in choice}
+            assert schemes == {"all": set(), "token": {"bearer"}, "key": {"apiKey", "bearer"}}[who]
+            assert set(re.findall(r"`(\S+)`", takes)) == parameters_of(operation)
+            assert {"200", *errors.split(", ")} - {""} == set(operation["responses"])
+
+    async def test_the_headers_are_those_of_the_document(
+        self, operations: dict[str, dict[str, Any]], told: dict[str, Row]
+    ) -> None:
+        groups: dict[str, set[str]] = {}
+        for names, group in re.findall(r"^\| (`[A-Z].*?) \| ([a-z ]+) \|", read("docs/api.md"), re.MULTILINE):
+            groups.setdefault(group, set()).update(re.findall(r"[\w-]+", names))
+        for name, operation in operations.items():
+            ours = [groups.get(part, {part.strip("`")}) for part in told[name][2].split(", ") if part]
+            assert groups["every answer"].union(*ours) == set(operation["responses"]["200"]["headers"]), name
+
+
+def parameters_of(operation: dict[str, Any]) -> set[str]:
+    """Names in the path, the query, the headers and the body."""
+    body = operation.get("requestBody", {"content": {"": {"schema": {"properties": {}}}}})["content"]
+    fields = {name for content in body.values() for name in content["schema"]["properties"]}
+    return fields | {parameter["name"] for parameter in operation.get("parameters", [])}
+
+
 def test_every_endpoint_is_in_the_readme() -> None:
     told = " ".join(rows(read("README.md")))
-    for rule in create_app(World().services()).url_map.iter_rules():
-        if not rule.rule.startswith("/docs/"):
-            assert re.sub(r"<(\w+)>", r"{\1}", rule.rule) in told
+    for endpoint in all_endpoints() - {"GET /docs/errors"}:
+        assert endpoint.partition(" ")[2] in told
 
 
 @pytest.mark.parametrize(("name", "link"), links())
