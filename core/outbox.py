@@ -34,7 +34,7 @@ _FIRST_BACK_OFF_S = 0.2
 _LONGEST_BACK_OFF_S = 2.0
 _LEAVE_S = 0.3
 # A write takes some 3 ms of this process however little is in it, so what comes within this time goes together.
-_REST_S = 0.1
+_REST_S = 0.25
 
 _LONGEST_CURRENCY = 16  # as the table has it; versions that run side by side may support other currencies
 _LOGGED_CHARACTERS = 300

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import cast
 
 import structlog
 import trio
@@ -81,7 +82,9 @@ async def serving(
     """
     url = _url(listener)
     refusal = partial(_refusal, services.traffic)
-    site = Site(app, refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
+    site = Site(
+        cast("App", app.asgi_app), refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION
+    )
     hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     async with site.watched(), trio.open_nursery() as connections, trio.open_nursery() as nursery:
         let_in = partial(_let_in, connections, services.settings.max_connections, partial(_connect, site, hypercorn))

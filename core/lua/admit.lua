@@ -75,9 +75,9 @@ local function join(coin, currencies, id)
   for _, currency in ipairs(currencies) do
     if not string.find(asked, ',' .. currency .. ',', 1, true) then
       asked = asked .. currency .. ','
+      redis.call('HSET', batch, 'currencies', asked)
     end
   end
-  redis.call('HSET', batch, 'currencies', asked)
   local size = redis.call('HINCRBY', batch, 'size', 1)
   -- The batch goes first: should only its name be left, the id is free to be opened again.
   redis.call('PEXPIRE', batch, keep)
