@@ -206,9 +206,8 @@ def _redis_url_in_file() -> str | None:
 def _redis_url_of_dev(state_dir: Path) -> str:
     from server.local.state import StateError, StateFolder
 
-    state = StateFolder(state_dir)
     try:
-        running = state.recorded() if state.is_in_use() else None
+        running = StateFolder(state_dir).running()
     except StateError as error:
         raise click.ClickException(str(error)) from None
     if running is None:

@@ -92,9 +92,9 @@ class CoinGecko:
         """Ask how many calls of this month CoinGecko has counted, if it `tells_usage`."""
         return usage_in(await self._get("/key", start_by))
 
-    async def ping(self) -> None:
+    async def ping(self, *, start_by: float = inf) -> None:
         """Return if CoinGecko answers; with the free plan it does so whatever the key is."""
-        check(await self._get("/ping", inf))
+        check(await self._get("/ping", start_by))
 
     async def _get(self, path: str, start_by: float) -> Answer:
         return await self._line.get(

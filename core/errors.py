@@ -125,10 +125,13 @@ def over_budget(call_in_s: float, patience_s: float) -> OverBudget:
     those who came a little sooner.
     """
     wait_s = max(1, ceil(call_in_s - patience_s))
-    return OverBudget(f"No call to CoinGecko can be made in time. Try again in {_told(wait_s)}.", retry_after_s=wait_s)
+    return OverBudget(
+        f"No call to CoinGecko can be made in time. Try again in {told_wait(wait_s)}.", retry_after_s=wait_s
+    )
 
 
-def _told(wait_s: int) -> str:
+def told_wait(wait_s: int) -> str:
+    """A time to wait, in the unit that people would choose."""
     if wait_s < _MINUTES:
         return f"{wait_s} s"
     return f"{-(-wait_s // 60)} minutes" if wait_s < _HOURS else f"{-(-wait_s // 3600)} hours"

@@ -123,12 +123,12 @@ class Metrics(Collector):
         if isinstance(outlook.call_in_ms, str):
             return  # the count is not known, or is the last month's
         yield _gauge("next_call_seconds", "Until the next call may be made.", outlook.call_in_ms / 1000)
+        yield _gauge("month_calls", "Calls of this month.", outlook.calls)
+        end = projected(outlook.calls, outlook.now_ms)
+        yield _gauge("month_calls_projected", "Calls at the month's end, if it goes on like this.", end)
         if (per_month := self._settings.upstream_calls_per_month) is not None:
-            yield _gauge("month_calls", "Calls of this month.", outlook.calls)
             yield _gauge("month_calls_limit", "UPSTREAM_CALLS_PER_MONTH.", per_month)
             yield _gauge("month_calls_left", "What is left of it.", max(0, per_month - outlook.calls))
-            end = projected(outlook.calls, outlook.now_ms)
-            yield _gauge("month_calls_projected", "Calls at the month's end, if it goes on like this.", end)
 
     async def _read_shared(self) -> _Shared | None:
         with trio.move_on_after(_PATIENCE_S), suppress(RedisUnavailable):

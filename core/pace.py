@@ -18,10 +18,8 @@ class MonthPace:
 
     def note(self, calls: int, now_ms: int) -> None:
         """Take notice of the month's calls; `now_ms` is unix time, by Redis' clock."""
-        if self._limit is None:
-            return
         self.calls, self.projected = calls, projected(calls, now_ms)
-        outruns = self.projected > self._limit
+        outruns = self._limit is not None and self.projected > self._limit
         if outruns and not self._outruns:
             _log.warning("the month's calls will not last", calls=calls, projected=self.projected, limit=self._limit)
         self._outruns = outruns

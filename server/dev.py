@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 
-from core.environment import SettingsError, without_files
+from core.environment import SettingsError, read, without_files
 from core.migrate import MigrationError, upgrade
 from core.settings import SECRETS, Settings
 from server.auth import issue_token
@@ -92,11 +93,11 @@ class _Dev:
             upstream(self.environment, self.stop, live=self.options.live) as prices,
         ):
             pids = {"dev": os.getpid(), "valkey": valkey.pid, "postgres": postgres.pid, **prices.pids}
-            running = Running(valkey.url, pids=pids)
+            own = {"REDIS_URL": valkey.url, "DATABASE_URL": postgres.url, **prices.settings}
+            running = Running(valkey.url, pids=pids, settings={**_plain(self.environment), **own})
             self.state.record(running)
             await self._ports_are_free()
             await self._migrate(postgres.url)
-            own = {"REDIS_URL": valkey.url, "DATABASE_URL": postgres.url, **prices.settings}
             await self._run_instances(own, running, prices.told)
 
     async def _run_instances(self, own: Mapping[str, str], running: Running, prices: str) -> None:
@@ -111,7 +112,7 @@ class _Dev:
     def _with_servers(self, running: Running, servers: Sequence[trio.Process]) -> Running:
         urls = [reachable_at(self.environment.get("HOST"), port) for port in self.options.ports]
         pids = {f"server-{port}": server.pid for port, server in zip(self.options.ports, servers, strict=True)}
-        return Running(running.redis_url, urls, {**running.pids, **pids})
+        return replace(running, urls=urls, pids={**running.pids, **pids})
 
     async def _end_leftovers(self) -> None:
         """End the instances and the simulator of a dev that was killed here."""
@@ -170,6 +171,12 @@ def _end_leftover(name: str, pid: int) -> None:
     # Valkey and Postgres are ended by those who start the next ones.
     _, _, *command = SIMULATE if name == "simulator" else _SERVE
     processes.end(pid, " ".join(command), patience_s=_LEFTOVER_PATIENCE_S)
+
+
+def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings in it that are no secrets."""
+    found = read(environment, Settings.model_fields.keys() - SECRETS, ())
+    return {name.upper(): value for name, value in found.values.items()}
 
 
 def _instance(port: int, environment: Mapping[str, str]) -> Program:

@@ -6,20 +6,32 @@ findings = trio.run(examine, settings)      # within some 10 s, whatever is away
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from math import ceil, inf
 from statistics import median
 from typing import Literal
 
 import msgspec
 import trio
+import trio_asyncio
 
-from core.coingecko import open_coingecko
-from core.errors import UpstreamFailed, UpstreamLimited
+from core.coingecko import CoinGecko, PermitLapsed, open_coingecko
+from core.coordinator import Coordinator
+from core.errors import HistoryUnavailable, RedisUnavailable, UpstreamFailed, UpstreamLimited, told_wait
+from core.history import History
+from core.ledger import Ledger
+from core.permits import PERMIT_S, Permit
+from core.postgres import open_postgres
 from core.redis_connection import ConnectionLost, RedisConnection, connect, no_errors, pack
+from core.redis_link import RedisLink
 from core.schema import DatabaseAway, Schema, look
 from core.settings import Settings
+from core.tally import Tally
 
 _REDIS_S = 5.0
 _POSTGRES_S = 6.0
+# For a call of the budget: with thirty a minute there is one each 2.1 s.
+_PATIENCE_S = 3.0
 _PINGS = 9
 # Batches are by Redis' clock alone; tokens end by an instance's own, and people compare logs.
 _CLOCKS_DIFFER_S = 2.0
@@ -144,19 +156,67 @@ async def _coingecko_unasked(settings: Settings) -> list[Finding]:
 
 
 async def _coingecko(settings: Settings) -> list[Finding]:
-    """Ask once, beside the budget; the call's own time-out bounds it."""
+    """Ask once, with a permit of the budget that all instances share."""
+    link = RedisLink(settings.redis_url.get_secret_value())
+    async with (
+        trio_asyncio.open_loop(),
+        open_postgres(settings.database_url.get_secret_value()) as postgres,
+        open_coingecko(settings) as coingecko,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(link.run)
+        ledger = Ledger(settings, Coordinator(link, settings), History(postgres), coingecko, Tally())
+        finding = await _asked(coingecko, ledger)
+        nursery.cancel_scope.cancel()
+    return [finding]
+
+
+async def _asked(coingecko: CoinGecko, ledger: Ledger) -> Finding:
+    """What CoinGecko says; the call's own time-out bounds it."""
     try:
-        async with open_coingecko(settings) as coingecko:
-            if coingecko.tells_usage:
-                told = f"answers, and has counted {await coingecko.usage()} calls this month"
-            else:
-                await coingecko.ping()
-                told = "answers; whether it takes the key only prices tell"
+        asked_at, permit = await _permit(ledger)
+        if permit.wait_ms:
+            return _not_asked("the budget has no call for it", f"try again in {_wait(permit)}")
+        ask = partial(_ask, coingecko, start_by=asked_at + PERMIT_S)
+        told = await ledger.spend(permit, ask, billed=not coingecko.tells_usage)
+    except PermitLapsed:
+        return _not_asked("this machine was too slow to use its permit", "try again")
+    except RedisUnavailable:
+        return _not_asked("Redis says when a call may be made, and does not answer", "see to Redis")
+    except HistoryUnavailable:
+        return _not_asked("Postgres alone knows the month's calls, and does not tell", "see to Postgres")
     except (UpstreamFailed, UpstreamLimited) as error:
         told = f"{error.message.rstrip('.')} ({_reason(error)})"
         to_do = "check COINGECKO_BASE_URL, COINGECKO_API_KEY, and that this machine may reach it"
-        return [Finding("CoinGecko", "trouble", told, to_do)]
-    return [Finding("CoinGecko", "well", told)]
+        return Finding("CoinGecko", "trouble", told, to_do)
+    return Finding("CoinGecko", "well", told)
+
+
+def _not_asked(why: str, to_do: str) -> Finding:
+    return Finding("CoinGecko", "skipped", f"was not asked: {why}", to_do)
+
+
+def _wait(permit: Permit) -> str:
+    return told_wait(ceil(permit.wait_ms / 1000) if isinstance(permit.wait_ms, int) else 1)
+
+
+async def _permit(ledger: Ledger) -> tuple[float, Permit]:
+    """The permit for one call, waited for a little, and when it was asked for; or when to ask again."""
+    give_up_at = trio.current_time() + _PATIENCE_S
+    while True:
+        asked_at = trio.current_time()
+        permit = await ledger.permit()
+        wait_s = permit.wait_ms / 1000 if isinstance(permit.wait_ms, int) else inf
+        if not wait_s or asked_at + wait_s > give_up_at:
+            return asked_at, permit
+        await trio.sleep(wait_s)
+
+
+async def _ask(coingecko: CoinGecko, *, start_by: float) -> str:
+    if coingecko.tells_usage:
+        return f"answers, and has counted {await coingecko.usage(start_by=start_by)} calls this month"
+    await coingecko.ping(start_by=start_by)
+    return "answers; whether it takes the key only prices tell"
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from core.settings import Settings
+from server.local.state import Running, StateFolder
 
 CLEAN = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
 GOOD = {
@@ -90,13 +91,41 @@ class TestDoctor:
         ended = run("doctor", **GOOD | {"REDIS_URL": redis_url, "DATABASE_URL": migrated_url})
         assert ended.returncode == 0
         assert "trouble" not in ended.stdout
+        assert ended.stdout.startswith("well     Settings   those of the environment\n")
         assert "skipped  CoinGecko  https://api.coingecko.com was not asked" in ended.stdout
 
     def test_trouble_is_1_and_told_to_programs_too(self) -> None:
         ended = run("doctor", "--json", **GOOD)
         found = json.loads(ended.stdout)
-        assert (ended.returncode, [each["state"] for each in found]) == (1, ["trouble", "trouble", "skipped"])
+        assert (ended.returncode, [each["state"] for each in found]) == (1, ["well", "trouble", "trouble", "skipped"])
         assert "canary" not in ended.stdout + ended.stderr
+
+    def test_it_finds_a_running_dev_by_itself(self, redis_url: str, migrated_url: str, tmp_path: Path) -> None:
+        state = StateFolder(tmp_path)
+        settings = {"REDIS_URL": redis_url, "DATABASE_URL": migrated_url, "COINGECKO_BASE_URL": "http://127.0.0.1:1"}
+        with state.locked():
+            state.secrets()
+            state.record(Running(redis_url, settings=settings))
+            found = run("doctor", "--state-dir", str(tmp_path), BATCH_THRESHOLD="5")
+            given = run("doctor", "--state-dir", str(tmp_path), **GOOD)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert found.stdout.startswith(f"well     Settings   those of the dev that runs in {tmp_path}\n")
+        assert "http://127.0.0.1:1 was not asked" in found.stdout
+        assert given.stdout.startswith("well     Settings   those of the environment\n")
+
+        ended = run("doctor", "--state-dir", str(tmp_path))
+        assert ended.returncode == 2, "what a dev left that ended is not looked at"
+        assert "REDIS_URL: not given; it is required" in ended.stderr.splitlines()
+
+    def test_what_it_does_for_coingecko_is_no_part_of_its_answer(self, redis_url: str, migrated_url: str) -> None:
+        given = GOOD | {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": migrated_url,
+            "COINGECKO_BASE_URL": "http://127.0.0.1:1",
+        }
+        ended = run("doctor", "--upstream", "--json", **given)
+        assert (ended.returncode, ended.stderr) == (1, "")
+        assert json.loads(ended.stdout)[-1]["to_do"].startswith("check COINGECKO_BASE_URL")
 
     def test_wrong_settings_are_2(self) -> None:
         ended = run("doctor", **GOOD | {"JWT_SECRET_FILE": "/canary"})

@@ -191,6 +191,12 @@ class TestSimulate:
         told = json.loads(run("simulate", trace, "--json", "--latency-ms", "0", BATCH_WINDOW_MS="1000").output)
         assert told["wait_ms"]["max"] == 1000
 
+    def test_what_a_trace_cannot_tell_of_is_left_out_and_said(self, trace: str) -> None:
+        result = run("simulate", trace, "--json", UPSTREAM_HONOUR_CACHE="true")
+        assert json.loads(result.stdout)["calls"] == 2
+        assert only_line(result.stderr).startswith("UPSTREAM_HONOUR_CACHE is left out: ")
+        assert run("simulate", trace).stderr == ""
+
     def test_a_line_that_cannot_be_read_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "trace.jsonl"
         path.write_text('{"at": 0, "coin": "bitcoin"}\n{"at": 1, "coin": "BTC"}\n')

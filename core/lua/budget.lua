@@ -6,6 +6,7 @@
 --   trouble  refusals and failures in a row; from 2 on the next call is the probe: nobody else calls until it is back
 --   probe    when the probe was let out (unix ms)
 --
+-- The calls of a month are counted with a limit and without; where there is none, a count that Redis lost is begun anew.
 -- `terms` are {interval ms between calls, most calls a month, ms that a probe may take}, 0 for no limit.
 local LOST, NEW_MONTH, TROUBLED = -1, -2, 2
 
@@ -32,7 +33,7 @@ local function permit_in(key, now, terms)
   local seen = redis.call('HMGET', key, 'run', 'until')
   if (terms.interval > 0 or terms.monthly > 0) and seen[1] ~= this_run() then
     return LOST
-  elseif terms.monthly > 0 and tonumber(seen[2] or 0) <= now then
+  elseif tonumber(seen[2] or 0) <= now then
     return NEW_MONTH
   end
   return math.max(next_call(key, terms) - now, 0)
@@ -52,14 +53,14 @@ local function take_permit(key, feed, now, terms)
   if troubled or terms.interval > 0 or terms.monthly > 0 then
     redis.call('HSET', key, 'next', now + math.max(terms.interval, troubled and terms.probe or 0))
   end
-  if terms.monthly > 0 and redis.call('HINCRBY', key, 'calls', 1) == terms.monthly then
+  if redis.call('HINCRBY', key, 'calls', 1) == terms.monthly then
     tell_next(feed, key, now, terms)
   end
 end
 
 -- Gives back a call of the month that cost no credit; not one of last month, or of before Redis lost its count.
 local function refund(key, feed, now, claimed_at, terms)
-  local counted = terms.monthly > 0 and tonumber(claimed_at) >= tonumber(redis.call('HGET', key, 'since') or 0)
+  local counted = tonumber(claimed_at) >= tonumber(redis.call('HGET', key, 'since') or 0)
   if counted and redis.call('HINCRBY', key, 'calls', -1) == terms.monthly - 1 then
     tell_next(feed, key, now, terms)
   end

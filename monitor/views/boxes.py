@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from core.events import BUCKET_S, BUCKETS, VERSION, BudgetView, Snapshot
 from core.month import month_of
-from monitor.instances import Instance, condition, is_well
+from monitor.instances import SILENT_AFTER_S, Instance, condition, is_well
 from monitor.rows import BudgetBox, Header, LatencyBox, SavingBox
 from monitor.state import State, shown_s, wall_ms
 from monitor.views.lists import uptime_s
@@ -51,7 +51,7 @@ def budget(state: State, now_s: float) -> BudgetBox:
     per_month, projected = newest.per_month, newest.month_projected
     month_s = _month_s(wall_ms(state, now_s))
     return BudgetBox(
-        minute_calls=sum(one.budget.minute_calls for who, one in told if now_s - who.snapshot_s < _MINUTE_S),
+        minute_calls=sum(_minute_calls(one, now_s - who.snapshot_s) for who, one in told),
         per_minute=newest.per_minute,
         # Each instance knows the count as of its own last call, so the highest is the truest.
         month_calls=max((one.budget.month_calls for _, one in told), default=0),
@@ -103,6 +103,19 @@ def _told(state: State) -> _Told:
 
 def _rules(told: Iterable[tuple[Instance, Snapshot]]) -> list[tuple[int, int, bool]]:
     return [(snapshot.window_ms, snapshot.threshold, snapshot.ride_along) for _, snapshot in told]
+
+
+def _minute_calls(snapshot: Snapshot, age_s: float) -> int:
+    """The calls of the last minute by an instance that told of them this long ago.
+
+    Of a silent one those count that were within the minute for sure: their buckets lie in it from beginning to end.
+    """
+    told = snapshot.budget.minute_calls
+    if age_s < SILENT_AFTER_S:
+        return told
+    within = max(0, int((_MINUTE_S - age_s) // BUCKET_S))
+    buckets = snapshot.buckets[-within:] if within else ()
+    return min(told, sum(bucket.calls for bucket in buckets))
 
 
 def _newest_budget(told: _Told, now_s: float) -> tuple[BudgetView, float]:

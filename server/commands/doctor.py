@@ -2,14 +2,30 @@
 
 # ruff: noqa: PLC0415 - `cryptopulse --help` should not wait for this
 
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from core.settings import Settings
 
 
 @click.command()
-@click.option("--upstream", is_flag=True, help="Ask CoinGecko too, which may cost a call of the month.")
+@click.option("--upstream", is_flag=True, help="Ask CoinGecko too, when the budget has a call, which it may cost.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".cryptopulse"),
+    show_default=True,
+    help="Where `cryptopulse dev` keeps everything.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(*, upstream: bool, as_json: bool) -> None:
+def doctor(state_dir: Path, *, upstream: bool, as_json: bool) -> None:
     """Look at Redis, Postgres and CoinGecko, and say what to do.
+
+    Where neither REDIS_URL nor DATABASE_URL is set, those of a running dev are looked at.
 
     Exit status 0: all is well, warnings aside; 1: there is trouble; 2: settings are wrong.
     """
@@ -18,13 +34,15 @@ def doctor(*, upstream: bool, as_json: bool) -> None:
     import msgspec
     import trio
 
-    from core.settings import load_settings
     from server.commands.wrong_settings import told_if_wrong
-    from server.doctor import examine
+    from server.doctor import Finding, examine
+    from server.logs import configure_logs
 
     with told_if_wrong():
-        settings = load_settings()
-    findings = trio.run(partial(examine, settings, ask_upstream=upstream))
+        settings, whose = _settings(state_dir)
+    configure_logs("error")
+    found = trio.run(partial(examine, settings, ask_upstream=upstream))
+    findings = [Finding("Settings", "well", f"those of {whose}"), *found]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings)).decode())
     else:
@@ -33,3 +51,23 @@ def doctor(*, upstream: bool, as_json: bool) -> None:
             click.echo(f"{finding.state:<8} {finding.about:<10} {finding.told}{to_do}")
     if any(finding.state == "trouble" for finding in findings):
         raise SystemExit(1)
+
+
+def _settings(state_dir: Path) -> "tuple[Settings, str]":
+    """The settings to look at, and whose they are."""
+    from core.environment import read, without_files
+    from core.settings import SECRETS, load_settings
+    from server.local.state import StateError, StateFolder
+
+    where = read(os.environ, ("redis_url", "database_url"), SECRETS)
+    if where.values or where.problems:
+        return load_settings(), "the environment"
+    state = StateFolder(state_dir)
+    try:
+        running = state.running()
+        if running is None:
+            return load_settings(), "the environment"
+        given = {**state.secrets(), **without_files(os.environ, SECRETS), **running.settings}
+    except StateError as error:
+        raise click.ClickException(str(error)) from None
+    return load_settings(given), f"the dev that runs in {state.path}"

@@ -21,6 +21,10 @@ _MADE_UP = {
     "DATABASE_URL": "postgresql://-",
     "REDIS_URL": "redis://-",
 }
+_WITHOUT_CACHE = (
+    "UPSTREAM_HONOUR_CACHE is left out: a trace does not tell for how long CoinGecko calls prices fresh. "
+    "As a rule servers make fewer calls than this."
+)
 
 
 @click.command()
@@ -34,6 +38,9 @@ def simulate(trace: TextIO, latency_ms: float, *, as_json: bool) -> None:
 
     TRACE is a file of JSON lines, or - for what comes in: {"at": 0.25, "coin": "bitcoin"} is a request. "at" is seconds
     or an ISO time; "vsCurrency" and "maxAge", in seconds, may be added. Nothing is asked for, no server runs.
+
+    Two settings are left out, since a trace does not say to what they apply: UPSTREAM_HONOUR_CACHE, as it does not tell
+    for how long CoinGecko calls prices fresh, and COMPAT_MAX_AGE_S. Give requests on the drop-in that "maxAge".
     """
     import msgspec
 
@@ -47,6 +54,8 @@ def simulate(trace: TextIO, latency_ms: float, *, as_json: bool) -> None:
         raise click.ClickException(f"{trace.name} cannot be read: {error}") from None
     forecast = foretell(arrivals, terms_of(settings, latency_ms=latency_ms))
     click.echo(msgspec.json.encode(forecast) if as_json else _told(forecast, settings.upstream_calls_per_month))
+    if settings.upstream_honour_cache:
+        click.echo(_WITHOUT_CACHE, err=True)
 
 
 def _settings_without_secrets() -> "Settings":

@@ -2,7 +2,7 @@
 
 with StateFolder(path).locked() as state:
     state.secrets()["JWT_SECRET"]
-    state.record(Running(redis_url=…, urls=[…]))      # dev.json, which `cryptopulse monitor` reads
+    state.record(Running(redis_url=…, urls=[…]))      # dev.json, which other commands read
 """
 
 import fcntl
@@ -29,6 +29,7 @@ class Running(msgspec.Struct, frozen=True):
     redis_url: str
     urls: Sequence[str] = ()
     pids: Mapping[str, int] = {}
+    settings: Mapping[str, str] = {}  # of the servers, without the secrets that the user gave
 
 
 class StateFolder:
@@ -76,6 +77,10 @@ class StateFolder:
     def jwt_secret(self) -> str | None:
         """The secret that signs this folder's tokens; None when no dev ever ran here."""
         return self.secrets()["JWT_SECRET"] if (self.path / "secrets.json").exists() else None
+
+    def running(self) -> Running | None:
+        """What runs here right now; None where no dev does."""
+        return self.recorded() if self.is_in_use() else None
 
     def record(self, running: Running) -> None:
         """Say in dev.json what runs here."""

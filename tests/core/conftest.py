@@ -7,6 +7,7 @@ import trio
 
 from core.coordinator import Coordinator
 from core.history import History
+from core.month import month_ends_ms
 from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from tests.core.asking import Asked
@@ -22,8 +23,11 @@ async def link(redis_url: str, nursery: trio.Nursery) -> RedisLink:
 
 
 @pytest.fixture
-def coordinator(link: RedisLink) -> Coordinator:
-    return Coordinator(link, settings_for_tests())
+async def coordinator(link: RedisLink) -> Coordinator:
+    """Without a budget, and in a month that is not over while this is in use."""
+    coordinator = Coordinator(link, settings_for_tests())
+    await coordinator.restore(month_ends_ms(4_000_000_000_000), 0)
+    return coordinator
 
 
 @pytest.fixture

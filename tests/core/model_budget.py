@@ -45,7 +45,7 @@ class ModelBudget:
     def permit_in(self) -> int | Unsure:
         if (self.interval or self.monthly) and self.run != self.process:
             return "lost"
-        if self.monthly and self.until <= self.now_ms():
+        if self.until <= self.now_ms():
             return "new month"
         return max(self.next_call() - self.now_ms(), 0)
 
@@ -58,13 +58,12 @@ class ModelBudget:
             self.probe = now
         if troubled or self.interval or self.monthly:
             self.next = now + max(self.interval, self.probe_ms if troubled else 0)
-        if self.monthly:
-            self.calls += 1
-            if self.calls == self.monthly:
-                self.tell()
+        self.calls += 1
+        if self.calls == self.monthly:
+            self.tell()
 
     def refund(self, claimed_at: int) -> None:
-        if self.monthly and claimed_at >= self.since:
+        if claimed_at >= self.since:
             self.calls -= 1
             if self.calls == self.monthly - 1:
                 self.tell()

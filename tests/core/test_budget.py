@@ -587,6 +587,26 @@ async def test_whom_the_news_of_a_pause_overtook_on_its_way_in_is_refused_before
 # The month
 
 
+async def test_without_a_limit_each_months_calls_are_counted_as_redis_alone_knows_them(
+    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+) -> None:
+    fleet = fleet_of(nursery)
+    desk, other = await instances(fleet, "ab")
+    have_kept(fleet, 7)
+    for _ in range(2):
+        await fill(asked, desk)
+    assert fleet.redis.budget.calls == 2
+
+    await trio.sleep_until(FEBRUARY_ENDS_S + 1)
+    await fill(asked, other)
+    assert (fleet.redis.budget.calls, fleet.redis.budget.until) == (1, MARCH_ENDS_MS)
+
+    fleet.redis.forget()
+    await fill(asked, desk, "ethereum")
+    assert fleet.redis.budget.calls == 1
+    assert len(asked.quotes) == 12
+
+
 async def test_the_last_call_of_the_month_stops_all_until_it_ends_and_the_next_begins_by_itself(
     autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
 ) -> None:

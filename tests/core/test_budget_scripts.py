@@ -364,6 +364,31 @@ async def test_a_permit_that_is_not_granted_leaves_its_name_free(paced: Coordina
 # The month's count
 
 
+async def test_without_a_limit_the_month_is_counted_too(link: RedisLink, client: Any) -> None:
+    coordinator = limited_to(link)
+    assert (await coordinator.pending(0)).call_in_ms == "new month", "of which Redis knows nothing yet"
+    await coordinator.restore(UNTIL_MS, 0)
+    claims = [await claim(coordinator, (await admit(coordinator, coin)).batch_id, coin) for coin in ("bitcoin", "tron")]
+    await coordinator.permit()
+    assert (await coordinator.pending(0)).calls == 3
+
+    await coordinator.release([claims[0]])
+    await coordinator.complete(Called("failed", billed=False), [(claims[1], result_of(claims[1]))])
+    assert (await coordinator.pending(0)).calls == 1
+    client.hset(keys.BUDGET, "until", LONG_AGO_MS)
+    assert (await coordinator.permit()).wait_ms == "new month"
+
+
+async def test_a_limit_that_is_set_in_the_midst_of_a_month_knows_of_the_calls_before(
+    link: RedisLink, client: Any
+) -> None:
+    free, limited = limited_to(link), limited_to(link, upstream_calls_per_month=1)
+    await ready(free, client)
+    await free.permit()
+    await limited.restore(UNTIL_MS, 0)
+    assert await waits_for_the_month(limited)
+
+
 async def test_a_correction_keeps_the_calls_made_since_coingecko_was_asked(paced: Coordinator, client: Any) -> None:
     await ready(paced, client, calls=10)
     asked = await paced.permit()
@@ -479,6 +504,7 @@ async def test_a_call_that_is_given_back_to_a_used_up_month_leaves_a_retry_after
 
 async def test_that_a_probe_is_back_lifts_no_retry_after_that_came_since(link: RedisLink, client: Any) -> None:
     coordinator = limited_to(link)
+    await ready(coordinator, client)
     first, second, late = [await claim_of(coordinator, client, coin) for coin in ("bitcoin", "ethereum", "solana")]
     for claimed in (first, second):
         await coordinator.complete(Called("failed"), [(claimed, result_of(claimed))])

@@ -31,7 +31,7 @@ class Kept:
 
     async def pending(self, most: int) -> Outlook:
         await self._read(f"pending {most}")
-        return Outlook(now_ms=1_772_250_900_000, call_in_ms=0, calls=0, pending=[])
+        return Outlook(now_ms=1_772_250_900_000, call_in_ms=0, calls=12, pending=[])
 
     async def _read(self, what: str) -> None:
         self.asked.append(what)
@@ -52,6 +52,13 @@ async def test_a_redis_that_answers_is_waited_for(autojump_clock: MockClock) -> 
     text = await metrics(Kept(after_s=0.4)).scrape()
     assert b"\ncryptopulse_outbox_prices 7.0\n" in text
     assert b"\ncryptopulse_next_call_seconds 0.0\n" in text
+
+
+async def test_the_months_calls_are_told_with_a_limit_and_without(autojump_clock: MockClock) -> None:
+    text = await metrics(Kept(after_s=0)).scrape()
+    assert b"\ncryptopulse_month_calls 12.0\n" in text
+    assert b"\ncryptopulse_month_calls_projected 12.0\n" in text
+    assert b"cryptopulse_month_calls_limit" not in text
 
 
 async def test_a_slow_redis_is_waited_for_1_s_in_all_and_left_out(autojump_clock: MockClock) -> None:

@@ -328,8 +328,18 @@ class TestBudget:
         box = views.budget(after(message("api-1", snapshot())), 0.0)
         assert box.pace_s == 30 * 86_400 / 9700  # November
 
-    def test_the_calls_of_an_instance_that_is_gone_leave_the_minute(self) -> None:
-        assert views.budget(after(message("api-1", snapshot())), 60.0).minute_calls == 0
+    def test_the_calls_of_an_instance_that_is_gone_leave_the_minute_one_after_the_other(self) -> None:
+        """As late as told of, they would go beyond the limit together with those that others may make since."""
+        calls = [0, 0, 0, 1, 2, 2, 3, 2, 3, 2, 2, 2]
+        told = snapshot(buckets=tuple(Bucket(0, 0, 0, each) for each in calls), budget=replace(BUDGET, minute_calls=18))
+        state = after(message("api-1", told))
+        at_s = (0.0, 2.9, 10.0, 30.0, 34.0, 55.0, 56.0, 60.0, 600.0)
+        assert [views.budget(state, each).minute_calls for each in at_s] == [18, 18, 18, 14, 11, 2, 0, 0, 0]
+
+    def test_a_minute_that_an_instance_did_not_live_through_holds_all_its_calls(self) -> None:
+        calls = (Bucket(0, 0, 0, 2), Bucket(0, 0, 0, 1), Bucket(0, 0, 0, 1))
+        told = snapshot(buckets=calls, budget=replace(BUDGET, minute_calls=4))
+        assert views.budget(after(message("api-1", told)), 40.0).minute_calls == 4
 
     def test_without_limits_or_calls_there_is_nothing_to_outrun(self) -> None:
         free = replace(BUDGET, per_minute=None, per_month=None, month_projected=0)

@@ -179,6 +179,7 @@ async def test_its_curls_are_answered_and_ctrl_c_answers_who_waits_and_ends_all_
     async with started(folder, *two, ADMIN_USER="ada") as dev:
         one, other, (token, crowd) = curls_of(await dev.banner())
         assert (one[1] + other[1]) == [f"{url}/v1/price/bitcoin" for url in dev.running.urls]
+        assert dev.running.settings.keys() == {"ADMIN_USER", "COINGECKO_BASE_URL", "DATABASE_URL", "REDIS_URL"}
         statuses: list[int] = []
         with trio.fail_after(15):
             async with trio.open_nursery() as nursery:

@@ -9,6 +9,7 @@ import pytest
 import redis
 import trio
 
+from core import keys
 from core.settings import Settings
 from server import doctor
 from server.doctor import Finding, examine
@@ -17,6 +18,7 @@ from simulator import Simulator, SimulatorConfig, failures
 from tests.server.fakes import make_settings
 
 Sql = Callable[[str, str], list[Any]]
+Upstream = tuple[Simulator, str]  # and its URL
 NOBODY = {"redis_url": "redis://:canary@127.0.0.1:1", "database_url": "postgresql://ann:canary@127.0.0.1:1/none"}
 
 
@@ -113,16 +115,57 @@ async def test_whoever_says_nothing_is_left_after_a_while(
     assert [finding.state for finding in findings] == ["trouble", "trouble", "skipped"]
 
 
-async def test_coingecko_is_asked_only_when_that_is_wanted(nursery: trio.Nursery) -> None:
-    upstream = Simulator(SimulatorConfig())
-    url = await nursery.start(upstream.serve, "127.0.0.1", 0)
-    settings = make_settings(coingecko_base_url=url, **NOBODY)
+@pytest.fixture
+async def upstream(nursery: trio.Nursery) -> Upstream:
+    simulator = Simulator(SimulatorConfig())
+    return simulator, await nursery.start(simulator.serve, "127.0.0.1", 0)
+
+
+async def test_coingecko_is_asked_only_when_that_is_wanted(
+    upstream: Upstream, redis_url: str, migrated_url: str
+) -> None:
+    simulator, url = upstream
+    settings = make_settings(coingecko_base_url=url, redis_url=redis_url, database_url=migrated_url)
     [unasked] = of(await examine(settings), "CoinGecko")
-    assert (unasked.state, upstream.calls) == ("skipped", [])
+    assert (unasked.state, simulator.calls) == ("skipped", [])
 
     [asked] = of(await examine(settings, ask_upstream=True), "CoinGecko")
-    assert (asked.state, [call.path for call in upstream.calls]) == ("well", ["/api/v3/ping"])
+    assert (asked.state, [call.path for call in simulator.calls]) == ("well", ["/api/v3/ping"])
 
-    upstream.config.failures = [failures.TooManyRequests()]
+    simulator.config.failures = [failures.TooManyRequests()]
     [limited] = of(await examine(settings, ask_upstream=True), "CoinGecko")
     assert (limited.state, "HTTP 429" in limited.told) == ("trouble", True)
+
+    [paused] = of(await examine(settings, ask_upstream=True), "CoinGecko")
+    assert (paused.state, paused.told) == ("skipped", "was not asked: the budget has no call for it")
+    assert paused.to_do == "try again in 60 s", "the others heard of it, as we of what they are told"
+    assert len(simulator.calls) == 2
+
+
+async def test_asking_coingecko_takes_a_call_of_the_budget_that_all_share(
+    upstream: Upstream, redis_url: str, database_url: str
+) -> None:
+    simulator, url = upstream
+    limits = {"upstream_calls_per_minute": 60, "upstream_calls_per_month": 1}
+    settings = make_settings(coingecko_base_url=url, redis_url=redis_url, database_url=database_url, **limits)
+    [asked] = of(await examine(settings, ask_upstream=True), "CoinGecko")
+    assert asked.state == "well", "a budget that nobody has used is set up, and its first interval waited for"
+
+    [refused] = of(await examine(settings, ask_upstream=True), "CoinGecko")
+    assert (refused.state, refused.told) == ("skipped", "was not asked: the budget has no call for it")
+    assert refused.to_do.startswith("try again in ")
+    assert len(simulator.calls) == 1
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.hget(keys.BUDGET, "calls") == b"1"
+
+
+@pytest.mark.parametrize(("away", "to_do"), [("redis_url", "see to Redis"), ("database_url", "see to Postgres")])
+async def test_where_nobody_tells_of_the_budget_coingecko_is_not_asked(
+    upstream: Upstream, redis_url: str, migrated_url: str, away: str, to_do: str
+) -> None:
+    simulator, url = upstream
+    urls = {"redis_url": redis_url, "database_url": migrated_url} | {away: NOBODY[away]}
+    settings = make_settings(coingecko_base_url=url, upstream_calls_per_month=10, **urls)
+    [unasked] = of(await examine(settings, ask_upstream=True), "CoinGecko")
+    assert (unasked.state, unasked.to_do) == ("skipped", to_do)
+    assert simulator.calls == []

@@ -53,9 +53,12 @@ def test_one_dev_at_a_time(tmp_path: Path) -> None:
 def test_what_runs_is_recorded_until_it_is_forgotten(tmp_path: Path) -> None:
     state = StateFolder(tmp_path)
     assert state.recorded() is None
-    running = Running("redis://127.0.0.1:1/0", ["http://127.0.0.1:3000"], {"valkey": 7})
+    running = Running("redis://127.0.0.1:1/0", ["http://127.0.0.1:3000"], {"valkey": 7}, {"PORT": "1"})
     state.record(running)
     assert state.recorded() == running
+    assert state.running() is None, "a dev that was killed left it"
+    with state.locked():
+        assert state.running() == running
     state.forget()
     state.forget()
     assert state.recorded() is None
