@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 import trio
 
 from core.batches import Result
+from core.bell import Bell
 from core.errors import CryptoPulseError, ResultTimeout
 from core.flush_policy import View, next_step
 from core.waiters import Waiter
@@ -27,8 +28,7 @@ class Window:
         self.waiters: set[Waiter] = set()
         self._deadlines: list[Waiter] = []  # a heap; some may have left
         self._threshold = threshold
-        self._stirred = trio.Event()
-        self._waiting = trio.CancelScope()
+        self._stirred = Bell()
 
     def __repr__(self) -> str:
         state = "claimed" if self.view.claimed or self.view.flushing else "open"
@@ -46,7 +46,7 @@ class Window:
         """Let a waiter go; without any the waiting ends."""
         self.waiters.discard(waiter)
         if not self.waiters:
-            self._waiting.cancel()
+            self._stir()
 
     def grow(self, size: int) -> None:
         """Take notice of the batch's size; beyond full, one more changes nothing."""
@@ -80,14 +80,15 @@ class Window:
     def set_flushing(self, *, flushing: bool) -> None:
         """This instance began to flush the batch, or ended."""
         self.view.flushing = flushing
-        self._stir()
+        if not flushing:
+            self._stir()
 
     def settle(self, outcome: Result | CryptoPulseError) -> None:
         """Answer everybody who waits here, and end."""
         for waiter in self.waiters:
             waiter.settle(outcome)
         self.waiters.clear()
-        self._waiting.cancel()
+        self._stir()
 
     def is_too_late(self, call_at: float) -> bool:
         """Whether somebody would no longer wait when the next upstream call may be made; none is under way for them."""
@@ -104,16 +105,19 @@ class Window:
 
     async def run(self, tell_ripe: Callable[[], None]) -> None:
         """Say each time that the batch is ripe, until it is settled or nobody waits for it here."""
-        with self._waiting:
-            while self.waiters:
-                step = next_step(self.view, trio.current_time(), self._threshold)
-                if isinstance(step, str):
-                    tell_ripe()
-                    step = float("inf")  # whatever comes of it stirs this window
-                with trio.move_on_at(min(step, self._deadlines[0].deadline)):
+        while self.waiters:
+            with trio.CancelScope() as until:
+                while self.waiters:
+                    until.deadline = min(self._next_step(tell_ripe), self._deadlines[0].deadline)
                     await self._stirred.wait()
-                self._stirred = trio.Event()
-                self._time_out()
+            self._time_out()
+
+    def _next_step(self, tell_ripe: Callable[[], None]) -> float:
+        step = next_step(self.view, trio.current_time(), self._threshold)
+        if not isinstance(step, str):
+            return step
+        tell_ripe()
+        return float("inf")  # whatever comes of it stirs this window
 
     def _time_out(self) -> None:
         """Answer those whose deadline has come."""
@@ -124,4 +128,4 @@ class Window:
             self.waiters.discard(waiter)
 
     def _stir(self) -> None:
-        self._stirred.set()
+        self._stirred.ring()
