@@ -31,10 +31,10 @@ class _Reader:
         self.socket = socket.create_connection((crowd.host, crowd.port), timeout=_CONNECT_S)
         self.socket.sendall(head.encode())
         self._text = b""
-        while b"retry: " not in self._text:
+        while b"\r\n\r\n" not in self._text:
             self._text += self._received()
         if not self._text.startswith(b"HTTP/1.1 200 "):
-            sys.exit(f"refused: {self._text[:200]!r}")
+            sys.exit(f"refused: {self._text!r}")
         self.socket.settimeout(0)
         self.told: list[tuple[str, float]] = []
 

@@ -215,8 +215,12 @@ class _Read:
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
         assert self._process.stdout is not None  # noqa: S101 - same
         await self._process.stdin.send_all(msgspec.json.encode(crowd) + b"\n")
-        if bytes(await self._process.stdout.receive_some(16)) != b"ready\n":
-            raise click.ClickException("the streams could not be opened")
+        said = b""
+        while not said.endswith(b"\n"):  # where Python does not buffer, a line and its end come apart
+            part = await self._process.stdout.receive_some()
+            if not part:
+                raise click.ClickException("the streams could not be opened")
+            said += part
 
     async def __call__(self) -> Told:
         """End the reading."""

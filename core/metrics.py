@@ -1,6 +1,6 @@
 """What Prometheus is told. Everything is counted elsewhere; here it is read, when somebody asks.
 
-    metrics = Metrics(settings, coordinator, link, desk, callers, tally, lag)
+    metrics = Metrics(settings, coordinator, link, desk, callers, tally, lag, streams)
     text = await metrics.scrape()
 
 An instance tells what it did itself. What all instances share, the outbox and the month's calls, is read from Redis, so
@@ -29,6 +29,7 @@ from core.month import projected
 from core.price_desk import PriceDesk
 from core.redis_link import RedisLink
 from core.settings import Settings
+from core.streams import Streams
 from core.tally import Tally
 
 # All else is told without Redis, well before Prometheus gives up.
@@ -54,6 +55,7 @@ class Metrics(Collector):
         callers: Callers,
         tally: Tally,
         lag: Lag,
+        streams: Streams,
     ) -> None:
         self._settings = settings
         self._coordinator = coordinator
@@ -62,6 +64,7 @@ class Metrics(Collector):
         self._callers = callers
         self._tally = tally
         self._lag = lag
+        self._streams = streams
         self._shared: _Shared | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -95,6 +98,7 @@ class Metrics(Collector):
         yield _histogram("wait_seconds", "From admission to a price.", counts.waits)
         yield _gauge("waiting", "Requests that wait here now.", self._desk.waiting)
         yield _gauge("waiting_limit", "MAX_WAITING.", self._settings.max_waiting)
+        yield _gauge("streams", "Streams of live prices that are open now.", self._streams.count)
         refused = self._callers.refused
         yield _counter("limited", "Requests refused since the caller was over its limit.", refused, "limit")
 

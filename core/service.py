@@ -79,9 +79,9 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         callers = Callers(coordinator, broadcast)
         desk = PriceDesk(settings, coordinator, windows, callers, tally, broadcast)
         snapshots = Snapshots(settings, coordinator, desk, windows, callers, tally)
-        metrics = Metrics(settings, coordinator, link, desk, callers, tally, lag)
         coin_list = CoinList(settings, coordinator, ledger, coingecko)
         streams = Streams(coordinator, settings.max_streams_per_user)
+        metrics = Metrics(settings, coordinator, link, desk, callers, tally, lag, streams)
         feed = ResultFeed(redis_url, windows, streams, broadcast)
 
         await nursery.start(link.run)

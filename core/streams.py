@@ -147,6 +147,11 @@ class Streams:
         """The id of the latest price that was heard, of whatever coin."""
         return self._recent[-1].id or NOWHERE if self._recent else NOWHERE
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return self._of_caller.total()
+
     @contextmanager
     def open(self, caller: str, coin_ids: Collection[str], vs_currencies: Collection[str]) -> Iterator[Stream]:
         """A block in which a stream hears of each new price; raises TooManyStreams or ShuttingDown."""

@@ -20,7 +20,7 @@ from server.http1.connection import Connection
 from server.http1.handover import Hypercorn
 from server.http1.site import Site
 from server.services import Services
-from server.traffic import Traffic
+from server.traffic import Connections, Traffic
 
 # Beyond the last deadline of an admitted request, for its answer to get out.
 _GRACE_S = 0.5
@@ -87,7 +87,9 @@ async def serving(
     )
     hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     async with site.watched(), trio.open_nursery() as connections, trio.open_nursery() as nursery:
-        let_in = partial(_let_in, connections, services.settings.max_connections, partial(_connect, site, hypercorn))
+        counted = Connections(connections, services.settings.max_connections)
+        services.metrics.add(counted)
+        let_in = partial(_let_in, counted, partial(_connect, site, hypercorn))
         accepting = await nursery.start(_accept, listener, let_in, connections)
         _log.info("listening", url=url)
         grace_s = services.settings.batch_result_timeout_ms / 1000 + _GRACE_S
@@ -129,13 +131,12 @@ async def _close(
 
 
 async def _let_in(
-    connections: trio.Nursery,
-    most: int,
+    connections: Connections,
     connect: Callable[[trio.SocketStream], Awaitable[None]],
     stream: trio.SocketStream,
 ) -> None:
     """Serve one connection, or refuse it when there are too many; this one is counted already."""
-    if len(connections.child_tasks) > most:
+    if connections.count > connections.most:
         await trio.aclose_forcefully(stream)
         return
     try:

@@ -1,10 +1,11 @@
-"""How many requests came, by route and status: counted where every answer passes, read by whoever tells Prometheus."""
+"""How many requests came, by route and status, and how many connections there are, for whoever tells Prometheus."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, Metric
+import trio
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from werkzeug.routing import Rule
 
@@ -27,6 +28,24 @@ class Traffic(Collector):
         for (route, status), times in self._counts.items():
             family.add_metric((route, "none" if status is None else str(status)), times)
         yield family
+
+
+class Connections(Collector):
+    """How many there are, each a task of this nursery, and how many there may be."""
+
+    def __init__(self, nursery: trio.Nursery, most: int) -> None:
+        self._nursery = nursery
+        self.most = most
+
+    @property
+    def count(self) -> int:
+        """How many there are, with those that are being refused."""
+        return len(self._nursery.child_tasks)
+
+    def collect(self) -> Iterator[Metric]:
+        """Count them."""
+        yield GaugeMetricFamily("cryptopulse_connections", "Connections that are open now.", self.count)
+        yield GaugeMetricFamily("cryptopulse_connections_limit", "MAX_CONNECTIONS.", self.most)
 
 
 def pattern(rule: Rule) -> str:

@@ -8,7 +8,8 @@ import msgspec
 from core.errors import BadInput
 
 ROOT = "/api/v3"
-# Clients sleep as long as they are told, without a bound of their own.
+# Most clients sleep as long as they are told, be it days; the coingecko-sdk for Python takes no more than this for
+# serious, and comes back within a second. So this is the longest wait that all of them heed.
 LONGEST_WAIT_S = 60
 
 # {status: CoinGecko's own code for it}; these two have a form apart.

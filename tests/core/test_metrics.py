@@ -13,6 +13,7 @@ from core.coordinator import Outbox, Outlook
 from core.errors import RedisUnavailable
 from core.lag import Lag
 from core.metrics import Metrics
+from core.streams import Streams
 from core.tally import Tally
 from tests.core.model import settings_for_tests
 
@@ -40,12 +41,14 @@ class Kept:
             raise self.refusal
 
 
-def metrics(kept: Kept) -> Metrics:
+def metrics(kept: Kept, streams: Streams | None = None) -> Metrics:
     coordinator: Any = kept
     link: Any = SimpleNamespace(commands=0, is_up=True)
     desk: Any = SimpleNamespace(waiting=0, is_draining=False)
     callers: Any = SimpleNamespace(refused=Counter(user=0, login=0))
-    return Metrics(settings_for_tests(), coordinator, link, desk, callers, Tally(), Lag())
+    return Metrics(
+        settings_for_tests(), coordinator, link, desk, callers, Tally(), Lag(), streams or Streams(coordinator, 1)
+    )
 
 
 async def test_a_redis_that_answers_is_waited_for(autojump_clock: MockClock) -> None:
@@ -79,3 +82,14 @@ async def test_what_was_read_before_is_not_told_once_redis_is_slow_or_away(autoj
     kept.after_s = 0
     kept.refusal = RedisUnavailable()
     assert b"cryptopulse_outbox" not in await told.scrape()
+
+
+async def test_streams_count_while_they_are_open_whoever_has_them(autojump_clock: MockClock) -> None:
+    kept: Any = Kept(after_s=0)
+    streams = Streams(kept, most_of_a_caller=2)
+    told = metrics(kept, streams)
+    with streams.open("user:ann", ["bitcoin"], ["usd"]), streams.open("user:ann", ["bitcoin"], ["usd"]):
+        with streams.open("user:bob", ["ethereum"], ["eur"]):
+            assert b"\ncryptopulse_streams 3.0\n" in await told.scrape()
+        assert b"\ncryptopulse_streams 2.0\n" in await told.scrape()
+    assert b"\ncryptopulse_streams 0.0\n" in await told.scrape()

@@ -1,10 +1,14 @@
-"""Months of prices: made before they come, dropped when they are old enough, and not before."""
+"""Months of prices: made before they come, dropped when they are old enough, and not before.
+
+Months are reckoned by Postgres' clock. Here it stands still, whenever the tests run: sessions find a `now()` in their
+search path before Postgres' own.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -24,7 +28,12 @@ from tests.conftest import Sql
 from tests.core.kept import price_at
 
 DAY_S = 86_400
+NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
 _CLOSE_S = 5
+_STANDING_CLOCK = """
+    CREATE FUNCTION standing.now() RETURNS timestamptz LANGUAGE sql
+    AS $$ SELECT current_setting('standing.at')::timestamptz $$
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +43,8 @@ def own_url(postgres: LocalPostgres, sql: Sql) -> Iterator[str]:
     sql(postgres.url, f"CREATE DATABASE {name}")
     url = urlsplit(postgres.url)._replace(path=f"/{name}").geturl()
     upgrade(url)
+    sql(url, "CREATE SCHEMA standing")
+    sql(url, _STANDING_CLOCK)
     yield url
     sql(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -48,8 +59,14 @@ def empty_url(own_url: str, sql: Sql) -> str:
 
 @pytest.fixture
 async def opened(asyncio_loop: object, empty_url: str) -> AsyncIterator[Postgres]:
-    async with open_postgres(empty_url) as postgres:
+    async with open_postgres(standing_at(NOW, empty_url)) as postgres:
         yield postgres
+
+
+def standing_at(now: datetime, url: str, **settings: str) -> str:
+    """That database as a session sees it at this moment."""
+    clock = {"search_path": "public, standing, pg_catalog", "standing.at": now.isoformat()}
+    return f"{url}?{urlencode(clock | settings)}"
 
 
 def months_in(url: str, sql: Sql) -> list[str]:
@@ -59,9 +76,8 @@ def months_in(url: str, sql: Sql) -> list[str]:
 
 def month(ahead: int) -> datetime:
     """The first moment of the month that is so many months ahead."""
-    now = datetime.now(UTC)
-    years, months = divmod(now.month - 1 + ahead, 12)
-    return datetime(now.year + years, months + 1, 1, tzinfo=UTC)
+    years, months = divmod(NOW.month - 1 + ahead, 12)
+    return datetime(NOW.year + years, months + 1, 1, tzinfo=UTC)
 
 
 def named(ahead: int) -> str:
@@ -94,13 +110,19 @@ async def test_this_month_and_two_more_are_there_before_anybody_writes(
     assert [named(0), named(1), named(2)] == months_in(empty_url, sql)
 
 
-@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize(
+    ("zone", "now"),
+    [
+        ("Pacific/Kiritimati", month(1) - timedelta(minutes=1)),  # where it is the next month already
+        ("Pacific/Pago_Pago", month(0)),  # where it is still the last one
+    ],
+)
 async def test_months_are_reckoned_by_utc_whatever_the_time_zone_of_the_session(
-    asyncio_loop: object, empty_url: str, sql: Sql, zone: str
+    asyncio_loop: object, empty_url: str, sql: Sql, zone: str, now: datetime
 ) -> None:
     make_months(empty_url, sql, -1, -2)
-    async with open_postgres(f"{empty_url}?timezone={zone}") as postgres:
-        await Partitions(postgres, retention_s=_seconds_since(month(-1))).run_once()
+    async with open_postgres(standing_at(now, empty_url, timezone=zone)) as postgres:
+        await Partitions(postgres, retention_s=_seconds_between(month(-1), now)).run_once()
     assert [named(-1), named(0), named(1), named(2)] == months_in(empty_url, sql)
 
 
@@ -112,14 +134,15 @@ async def test_a_month_is_made_while_others_write(opened: Postgres, empty_url: s
     assert [named(0), named(1), named(2)] == months_in(empty_url, sql)
 
 
-def _seconds_since(moment: datetime) -> int:
-    return int((datetime.now(UTC) - moment).total_seconds())
+def _seconds_between(moment: datetime, later: datetime) -> int:
+    return int((later - moment).total_seconds())
 
 
 @pytest.mark.parametrize(
     ("months", "hours", "left"),
     [
         (-2, 1, [-2, -1]),  # of that month an hour is too old, the rest is not
+        (-2, 0, [-2, -1]),
         (-2, -1, [-3, -2, -1]),
         (-40, 0, [-30, -3, -2, -1]),
         (0, 0, []),
@@ -130,7 +153,7 @@ async def test_a_month_is_dropped_when_its_last_moment_is_too_old(
 ) -> None:
     kept_since = month(months) + timedelta(hours=hours)
     make_months(empty_url, sql, -30, -3, -2, -1)
-    await Partitions(opened, retention_s=_seconds_since(kept_since)).run_once()
+    await Partitions(opened, retention_s=_seconds_between(kept_since, NOW)).run_once()
     assert [*map(named, left), named(0), named(1), named(2)] == months_in(empty_url, sql)
 
 

@@ -158,6 +158,21 @@ async def test_beyond_the_most_connections_new_ones_are_closed_until_one_leaves(
             world.draining.set()
 
 
+async def test_prometheus_is_told_how_many_connections_are_open_of_how_many(bearer: dict[str, str]) -> None:
+    world = World(make_settings(max_connections=7))
+    app = create_app(world.services())
+    with bound_socket("127.0.0.1", 0) as listener:
+        async with serving(app, world.services(), listener, nobody_waits) as url:
+            async with connected(url) as first, connected(url) as second:
+                for stream in (first, second):
+                    await stream.send_all(request_for_price(bearer))
+                    await received_answer(stream)
+                told = await world.metrics.scrape()
+            world.draining.set()
+    assert b"\ncryptopulse_connections 2.0\n" in told
+    assert b"\ncryptopulse_connections_limit 7.0\n" in told
+
+
 @asynccontextmanager
 async def connected_without_reading(url: str) -> AsyncIterator[trio.SocketStream]:
     """A client that asks for more than all buffers on the way hold, and reads nothing of it."""

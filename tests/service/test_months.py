@@ -14,7 +14,7 @@ async def test_an_instance_makes_the_coming_months_and_drops_those_beyond_the_re
 ) -> None:
     next_month = f"prices_{datetime.now(UTC).replace(day=1) + timedelta(days=31):%Y_%m}"
     sql(database_url, f"DROP TABLE IF EXISTS {next_month}")
-    sql(database_url, "SELECT ensure_prices_partition('2020-02-28T12:00Z')")
+    sql(database_url, "SELECT ensure_prices_partition('1970-02-28T12:00Z')")
     sql(database_url, f"SELECT ensure_prices_partition('{datetime.now(UTC).isoformat()}')")
     await start_instance(history_retention="36500d")
 
@@ -22,7 +22,7 @@ async def test_an_instance_makes_the_coming_months_and_drops_those_beyond_the_re
         return {row["name"] for row in sql(database_url, MONTHS)}
 
     await until(lambda: next_month in months())
-    assert "prices_2020_02" in months()
-    await start_instance(history_retention="400d")
-    await until(lambda: "prices_2020_02" not in months())
+    assert "prices_1970_02" in months()
+    await start_instance(history_retention="18250d")  # fifty years, so that it is this month alone
+    await until(lambda: "prices_1970_02" not in months())
     assert {next_month, f"prices_{datetime.now(UTC):%Y_%m}"} <= months()
