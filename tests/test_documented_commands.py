@@ -25,8 +25,6 @@ from server.local.postgres_home import home_for
 from tests.server.test_dev import UNSET, free_ports, started
 
 REPOSITORY = Path(__file__).parents[1]
-# What measures takes long, and its reports say when it was run.
-MEASURING = {"benchmarks.md", "performance.md"}
 WRITTEN_URL = "http://127.0.0.1:3000"
 PAGE_ENDS_WITHIN_S = 30
 
@@ -77,7 +75,7 @@ class Page:
 
 def pages() -> list[Page]:
     paths = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-    found = [Page(path.name, path.read_text(encoding="utf-8")) for path in paths if path.name not in MEASURING]
+    found = [Page(path.name, path.read_text(encoding="utf-8")) for path in paths]
     return [page for page in found if BLOCK.search(page.text)]
 
 
