@@ -15,17 +15,11 @@ import click
 from server.commands.config import config
 from server.commands.doctor import doctor
 from server.commands.simulate import simulate
+from server.commands.state_dir import state_dir_option
 from server.commands.token import token
 from server.commands.wrong_settings import WrongSettings, told_if_wrong
 
 _LAST_PORT = 65_535
-_STATE_DIR = click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".cryptopulse"),
-    show_default=True,
-    help="Where `cryptopulse dev` keeps everything.",
-)
 _A_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -45,7 +39,7 @@ for _command in (config, doctor, simulate, token):
     "--instances", type=click.IntRange(1, 64), default=1, show_default=True, help="Servers, on ports from --port up."
 )
 @click.option("--live", is_flag=True, help="Ask CoinGecko itself, not the bundled simulator.")
-@_STATE_DIR
+@state_dir_option
 def dev(port: int, instances: int, *, live: bool, state_dir: Path) -> None:
     """Run everything on this machine: Valkey, Postgres, CoinGecko's stand-in, servers."""
     from server.dev import DevError, Options, run
@@ -75,7 +69,7 @@ def serve() -> None:
 @click.option(
     "--redis-url", envvar="REDIS_URL", help="The Redis of the servers to watch.  [default: that of a running dev]"
 )
-@_STATE_DIR
+@state_dir_option
 @click.option("--record", type=_A_FILE, help="Write down all that is heard; .gz: compressed.")
 @click.option("--replay", type=_A_FILE, help="Show what was recorded, without any Redis.")
 @click.option("--at", "at_s", type=click.FloatRange(0), help="Where to begin a replay; with --once: what to show.")

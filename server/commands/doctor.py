@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from server.commands.state_dir import state_dir_option
+
 if TYPE_CHECKING:
     from core.settings import Settings
 
 
 @click.command()
 @click.option("--upstream", is_flag=True, help="Ask CoinGecko too, when the budget has a call, which it may cost.")
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".cryptopulse"),
-    show_default=True,
-    help="Where `cryptopulse dev` keeps everything.",
-)
+@state_dir_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(state_dir: Path, *, upstream: bool, as_json: bool) -> None:
     """Look at Redis, Postgres and CoinGecko, and say what to do.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from server.commands.state_dir import state_dir_option
+
 
 class _Seconds(click.ParamType[int]):
     """A duration as in JWT_EXPIRES_IN, in seconds."""
@@ -27,13 +29,7 @@ class _Seconds(click.ParamType[int]):
 @click.option("--sub", required=True, help="Whom the token speaks for; limits are counted by it.")
 @click.option("--username", help="A name to read.  [default: that of --sub]")
 @click.option("--expires", type=_Seconds(), default="30d", show_default=True, help="As 1h, 30m, 7d, or seconds.")
-@click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".cryptopulse"),
-    show_default=True,
-    help="Where `cryptopulse dev` keeps everything.",
-)
+@state_dir_option
 def token(sub: str, username: str | None, expires: int, state_dir: Path) -> None:
     """Print a signed access token."""
     from core.environment import read_one
