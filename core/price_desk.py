@@ -1,7 +1,8 @@
 """The front door: a request for prices is admitted here, waits, and is answered.
 
 with await desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted:
-    quote = await admitted.waiters[0].quote("usd")
+    await admitted.waiters[0].settled()
+    quote = admitted.waiters[0].quote("usd")
 """
 
 from collections.abc import Sequence

@@ -68,13 +68,16 @@ class Waiter:
         until = trio.current_time() if self._settled_at is None else self._settled_at
         return until - self.admitted_at
 
-    async def quote(self, vs_currency: str) -> Quote:
-        """Wait for the batch and return this request's quote in a currency that it asked for; any number of times.
-
-        Raises what the request is to be told: why there is no price, or none by the deadline, which its window keeps.
-        """
+    async def settled(self) -> None:
+        """Wait for what the batch comes to, at most until the deadline, which its window keeps."""
         if self._outcome is None:
             await self._settled.wait()
+
+    def quote(self, vs_currency: str) -> Quote:
+        """This request's quote in a currency that it asked for, once it is settled.
+
+        Raises what the request is to be told: why there is no price, or none by the deadline.
+        """
         try:
             return self._quote(vs_currency)
         except _TROUBLE:

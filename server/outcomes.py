@@ -42,7 +42,9 @@ async def ask(asked: Asked, wanted: Sequence[Wanted], user: User, freshness: Fre
     with await asked.services.desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
         _note(admitted, asked.notes)
         # One after the other, since each has the same deadline.
-        return [await _outcome(coin, waiter) for coin, waiter in zip(wanted, admitted.waiters, strict=True)]
+        for waiter in admitted.waiters:
+            await waiter.settled()
+        return [_outcome(coin, waiter) for coin, waiter in zip(wanted, admitted.waiters, strict=True)]
 
 
 def _check_payable(coins: int, limit: int) -> None:
@@ -61,12 +63,12 @@ def _note(admitted: Admitted, notes: Notes) -> None:
         notes.batch_id = batches.pop()
 
 
-async def _outcome(coin: Wanted, waiter: Waiter) -> Outcome:
+def _outcome(coin: Wanted, waiter: Waiter) -> Outcome:
     quotes: list[Quote] = []
     errors: dict[tuple[int, str], CryptoPulseError] = {}  # {status, message: the first such error}
     for vs_currency in coin.vs_currencies:
         try:
-            quotes.append(await waiter.quote(vs_currency))
+            quotes.append(waiter.quote(vs_currency))
         except CryptoPulseError as error:
             errors.setdefault((error.status, error.message), error)
     return Outcome(coin.coin_id, quotes, list(errors.values()))

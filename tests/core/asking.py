@@ -35,7 +35,8 @@ class Asked:
     ) -> None:
         try:
             with await desk.admit([Wanted(coin_id, (currency,))], caller=caller) as admitted:
-                answer: Quote | CryptoPulseError = await admitted.waiters[0].quote(currency)
+                await admitted.waiters[0].settled()
+                answer: Quote | CryptoPulseError = admitted.waiters[0].quote(currency)
         except CryptoPulseError as error:
             answer = error
         self.answers.append((trio.current_time(), answer))

@@ -64,7 +64,8 @@ class Client:
 
 async def answer_of(waiter: Waiter, code: str) -> Answer:
     try:
-        return await waiter.quote(code)
+        await waiter.settled()
+        return waiter.quote(code)
     except CryptoPulseError as error:
         return error
 

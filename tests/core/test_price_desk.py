@@ -470,7 +470,7 @@ async def test_an_unknown_coin_is_told_at_once_the_second_time_and_charged(
     with await desk.admit([Wanted("nocoin", ("usd",))], caller="user:a") as admitted:
         assert admitted.charge.remaining == 18
         with pytest.raises(UnknownCoin):
-            await admitted.waiters[0].quote("usd")
+            admitted.waiters[0].quote("usd")
 
     assert trio.current_time() == pytest.approx(5.1)
     assert len(fleet.upstream.calls) == 1

@@ -291,7 +291,9 @@ async def test_a_thousand_batches_ripe_at_once_cost_a_few_steps_of_redis_not_one
     coins = [f"coin-{number}" for number in range(1000)]
     quotes: list[Quote] = []
     with await desk.admit([Wanted(coin, ("usd",)) for coin in coins], caller="user:a") as admitted:
-        quotes += [await waiter.quote("usd") for waiter in admitted.waiters]
+        for waiter in admitted.waiters:
+            await waiter.settled()
+            quotes.append(waiter.quote("usd"))
 
     assert [quote.price.coin_id for quote in quotes] == coins
     assert trio.current_time() == pytest.approx(5.1)

@@ -104,7 +104,8 @@ class World:
         self.connections[name].add(connection)
         try:
             with await desk.admit([Wanted(request.coin_id, ("usd",))], caller="user:a") as admitted:
-                request.answer = await admitted.waiters[0].quote("usd")
+                await admitted.waiters[0].settled()
+                request.answer = admitted.waiters[0].quote("usd")
         except CryptoPulseError as error:
             request.answer = error
         finally:

@@ -122,7 +122,7 @@ async def test_a_request_that_was_answered_by_a_price_at_hand_waited_for_nothing
 ) -> None:
     await ask(desk)
     with await desk.admit([Wanted("bitcoin", ("usd",))], caller="user:a", freshness=Freshness(max_age_s=60)) as let_in:
-        await let_in.waiters[0].quote("usd")
+        await let_in.waiters[0].settled()
         await trio.sleep(1)  # the answer is on its way
     assert (await snapshot_of(fleet)).waits[0] == 1
 

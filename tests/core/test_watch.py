@@ -40,7 +40,7 @@ def broadcast(instance: Instance) -> Broadcast:
 async def ask(desk: PriceDesk, coin_id: str = "bitcoin", caller: str = "user:a") -> None:
     try:
         with await desk.admit([Wanted(coin_id, ("usd",))], caller=caller) as admitted:
-            await admitted.waiters[0].quote("usd")
+            await admitted.waiters[0].settled()
     except CryptoPulseError:
         pass
 

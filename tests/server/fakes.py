@@ -87,8 +87,10 @@ class FakeWaiter:
     batch_id: str | None = BATCH_ID
     released: trio.Event = field(default_factory=trio.Event)
 
-    async def quote(self, vs_currency: str) -> Quote:
+    async def settled(self) -> None:
         await self.released.wait()
+
+    def quote(self, vs_currency: str) -> Quote:
         answer = self.desk.answer_for(self.coin_id, vs_currency)
         if isinstance(answer, Exception):
             raise answer
