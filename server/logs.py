@@ -43,7 +43,10 @@ class Lines(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - as trio has it
         """Hear that a pass ends."""
-        self._stream.flush()
+        try:
+            self._stream.flush()
+        except OSError:
+            self._passes = False  # trio would hear no more of us: from here on each line is written by itself
 
     def after_run(self) -> None:
         """Hear that no pass comes any more."""

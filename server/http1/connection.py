@@ -87,7 +87,7 @@ class Connection:
 
     def make_room(self) -> None:
         """Go on reading."""
-        if not self._reads and not self.has_left:
+        if not self._reads and len(self.received) < _READ_AHEAD_BYTES:
             self._read()
 
     async def write(self, data: bytes) -> None:

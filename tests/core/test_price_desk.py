@@ -491,6 +491,26 @@ async def test_beyond_what_an_instance_may_hold_requests_are_refused_uncharged(
     assert len(fleet.redis.charges["user:a"]) == 3
 
 
+async def test_who_is_refused_or_leaves_while_being_let_in_holds_no_place(
+    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked
+) -> None:
+    fleet = Fleet(nursery, settings_for_tests(max_waiting=1, throttle_global_limit=1))
+    desk = await fleet.start_instance("a")
+    fleet.redis_latency_s = 0.01
+
+    await asked.ask(desk)
+    await asked.ask(desk)
+    with trio.move_on_after(0.005):
+        await asked.ask(desk, caller="user:b")
+    await asked.ask(desk, caller="user:c")
+    desk.drain()
+    with trio.fail_after(1):
+        await desk.wait_empty()
+
+    assert asked.errors == [OverLimit]
+    assert len(asked.quotes) == 2
+
+
 async def test_that_a_batch_is_full_may_be_heard_before_ones_own_admission_is_answered(
     autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
 ) -> None:

@@ -1,6 +1,6 @@
 """What windows make of what they hear, where the order in which it comes matters."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -10,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from core.admissions import Joined
 from core.batches import Result
+from core.errors import TooBusy
 from core.flush_policy import View
 from core.waiters import Waiter
 from core.window import Window
@@ -124,3 +125,25 @@ async def test_that_a_batch_is_ripe_is_said_when_it_fills_up_and_not_again_for_e
     window.release()
     await wait_all_tasks_blocked()
     assert said == [3, 6, 6]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda window, waiter: window.leave(waiter),
+        lambda window, _: window.settle(fetched(at_ms=START_MS)),
+        lambda window, _: window.refuse(float("inf"), TooBusy()),
+    ],
+    ids=["left", "answered", "refused"],
+)
+async def test_a_windows_task_ends_with_its_last_waiter(
+    autojump_clock: MockClock, end: Callable[[Window, Waiter], None]
+) -> None:
+    window = Window(View(BATCH, "bitcoin", due_at=5, size=1), threshold=3)
+    waiter = waiter_for(8)
+    window.join(waiter, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(window.run, lambda: None)
+        await trio.sleep(1)
+        end(window, waiter)
+    assert trio.current_time() == pytest.approx(1)

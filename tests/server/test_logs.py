@@ -86,19 +86,23 @@ def test_text_beyond_ascii_is_escaped_in_json_too() -> None:
     assert json.loads(text.splitlines()[0])["path"] == "/\u009b31m\u2028é"
 
 
-KEEP = """
-import io, sys, trio, structlog
+NOTED = """
+import io, json, os, sys, trio, structlog
 from server.logs import configure_logs
-written = []
-class Slow(io.RawIOBase):
+written, failures = [], []
+class Noting(io.RawIOBase):
     def writable(self): return True
-    def write(self, data): written.append(bytes(data)); return len(data)
-sys.stderr = io.TextIOWrapper(io.BufferedWriter(Slow()))
+    def write(self, data):
+        if failures:
+            raise failures.pop()
+        written.append([json.loads(line)["event"] for line in bytes(data).splitlines()])
+        return len(data)
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Noting()))
 lines = configure_logs(sys.argv[1])
 log = structlog.get_logger("server.test")
-def events():
-    import json
-    return [[json.loads(line)["event"] for line in text.splitlines()] for text in written]
+"""
+
+KEEP = """
 async def say(word):
     log.info(word)
 async def main():
@@ -111,10 +115,23 @@ async def main():
 log.info("before")
 trio.run(main, instruments=[lines])
 log.info("after")
-import os
-os.write(2, repr(list(map(sorted, events()))).encode())
+os.write(2, repr(list(map(sorted, written))).encode())
+"""
+
+FAIL = """
+async def main():
+    failures.append(OSError(28, "No space left on device"))
+    log.info("one")
+    await trio.lowlevel.checkpoint()
+    log.info("two")
+    os.write(2, repr(written).encode())
+trio.run(main, instruments=[lines])
 """
 
 
 def test_lines_of_one_pass_of_the_scheduler_are_written_at_once() -> None:
-    assert stderr_of(KEEP, "info") == "[['before'], ['one', 'two'], ['three'], ['four'], ['after']]"
+    assert stderr_of(NOTED + KEEP, "info") == "[['before'], ['one', 'two'], ['three'], ['four'], ['after']]"
+
+
+def test_where_a_pass_could_not_be_written_lines_are_from_then_on_each_by_itself() -> None:
+    assert stderr_of(NOTED + FAIL, "info") == "[['one', 'two']]"

@@ -384,6 +384,35 @@ class TestLeaving:
         assert (app.ends, app.messages[-1]) == (["answered"], {"type": "http.disconnect"})
 
 
+class TestRequestsAhead:
+    async def test_of_many_requests_at_once_no_more_is_taken_in_than_of_one(self) -> None:
+        kept = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            kept.append(len(scope["extensions"][CLIENT].received))
+            await answering(b"ok")(scope, receive, send)
+
+        async with conversation(ours, app) as client:
+            await client.send_all(GET.replace(b"Host", b"X: " + bytes([0x61]) * 1000 + b"\r\nHost") * 500)
+            await client.say(GET)
+        assert statuses(client) == [200] * 501
+        assert max(kept) <= 64 * 1024 + 16 * 1024
+
+    async def test_the_next_one_is_read_after_a_body_that_nobody_asked_for(self) -> None:
+        app = Waiting()
+        async with conversation(ours, app) as client:
+            await client.send_all(POST.replace(b"5", b"70000") + bytes(70_000))
+            app.cue.set()
+            await client.say(GET)
+        assert statuses(client) == [200, 200]
+
+    async def test_a_head_that_is_far_too_long_is_taken_in_so_that_its_refusal_arrives(self) -> None:
+        async with conversation(ours, echo) as client:
+            await client.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nx: " + bytes([0x61]) * 300_000)
+            await client.listen()
+        assert (statuses(client), client.ended) == ([431], True)
+
+
 class TestTurns:
     async def test_many_requests_at_once_leave_others_their_turn(self) -> None:
         async with conversation(ours, answering(b"ok")) as client:

@@ -59,6 +59,14 @@ class Client:
                 self.socket.sendall(piece)
             await self.listen()
 
+    async def send_all(self, words: bytes) -> None:
+        """Send all of it, and hear what is said meanwhile."""
+        while words:
+            with suppress(BlockingIOError):
+                while words:
+                    words = words[self.socket.send(words) :]
+            await self.listen()
+
     async def listen(self) -> None:
         """Take in whatever comes."""
         await wait_all_tasks_blocked()
