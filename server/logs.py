@@ -7,6 +7,7 @@ trio.run(serve, instruments=[lines])  # without it every line is written by itse
 import json
 import logging
 import sys
+from collections import deque
 from typing import Any, BinaryIO
 
 import msgspec
@@ -30,12 +31,13 @@ class Lines(trio.abc.Instrument):
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._passes = False
-        self.write = stream.write
+        self._kept: deque[bytes] = deque()  # not in the stream's own buffer: PYTHONUNBUFFERED takes that away
+        self.write = self._kept.append
 
     def flush(self) -> None:
         """Write what was kept, unless the pass does."""
         if not self._passes:
-            self._stream.flush()
+            self._write_out()
 
     def before_run(self) -> None:
         """Hear that passes begin."""
@@ -44,14 +46,19 @@ class Lines(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - as trio has it
         """Hear that a pass ends."""
         try:
-            self._stream.flush()
+            self._write_out()
         except OSError:
             self._passes = False  # trio would hear no more of us: from here on each line is written by itself
 
     def after_run(self) -> None:
         """Hear that no pass comes any more."""
         self._passes = False
-        self._stream.flush()
+        self._write_out()
+
+    def _write_out(self) -> None:
+        if self._kept:
+            self._stream.write(b"".join(self._kept.popleft() for _ in range(len(self._kept))))
+            self._stream.flush()
 
 
 def configure_logs(level: str) -> Lines:
