@@ -58,7 +58,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def unknown_coin(coin_id: str) -> Failure:
     """The failure of a batch whose coin CoinGecko does not know."""
-    return Failure("unknown_coin", f"CoinGecko knows no coin '{coin_id}'. Check the id.")
+    return Failure("unknown_coin", f"CoinGecko knows no coin '{coin_id}'. GET /api/v3/coins/list names all ids.")
 
 
 _ERRORS: dict[FailureKind, type[CryptoPulseError]] = {

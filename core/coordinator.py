@@ -183,9 +183,15 @@ class Coordinator:
         report = msgspec.json.encode(report_of(called, permit.now_ms, self._settings.batch_window_ms))
         await self._link.run_script(lua.REPORT, [keys.BUDGET, keys.FEED], [*self._terms, report])
 
-    async def restore(self, until_ms: int, calls: int) -> None:
-        """Make the budget one to rely on; the month ends at `until_ms`, and had so many calls by what else is known."""
-        await self._link.run_script(lua.RESTORE, [keys.BUDGET, keys.FEED], [*self._terms, until_ms, calls])
+    async def restore(self, until_ms: int, calls: int) -> int:
+        """Make the budget one to rely on; the month ends at `until_ms`, and had so many calls by what else is known.
+
+        Returns how many it had, by all that is known.
+        """
+        counted: int = await self._link.run_script(
+            lua.RESTORE, [keys.BUDGET, keys.FEED], [*self._terms, until_ms, calls]
+        )
+        return counted
 
     async def correct(self, calls_then: int, reported: int) -> None:
         """Set the month's count to what CoinGecko reported when it was `calls_then` here."""

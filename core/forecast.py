@@ -22,6 +22,7 @@ from core.settings import Settings
 from core.simulation import Arrival, Call, Fate, Simulated, Terms, optimum, simulate
 
 _MINUTE_S = 60.0
+_TELLING_S = 3600.0  # less of a trace is no sample of a month
 _MONTH_S = 30 * 86_400.0
 
 
@@ -54,9 +55,9 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: int
     seconds: float  # from the first request to the last
     calls: int
-    optimum: int  # the fewest that could have answered all within the window, were every price to be fetched
+    optimum: int  # the fewest that could have answered all within the window
     most_calls_a_minute: int  # in any 60 s
-    calls_a_month: int  # in 30 days like this
+    calls_a_month: int | None  # in 30 days like this; None: the trace is too short to tell
     saved: float | None  # the share of calls, compared with one call an answer; None: nothing was answered
     wait_ms: Waits | None
 
@@ -119,7 +120,7 @@ def foretell(trace: Sequence[Arrival], terms: Terms) -> Forecast:
         calls=calls,
         optimum=optimum(trace, terms.window_s),
         most_calls_a_minute=_most_a_minute(simulated.calls),
-        calls_a_month=round(calls / max(seconds, terms.window_s) * _MONTH_S),
+        calls_a_month=round(calls / seconds * _MONTH_S) if seconds >= _TELLING_S else None,
         saved=1 - calls / len(answered) if answered else None,
         wait_ms=_waits(answered),
     )

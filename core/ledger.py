@@ -48,7 +48,7 @@ class Ledger:
         calls = 0
         if self._is_counted and count_lost:
             calls = await self._history.calls_in(month_of(now_ms))
-        await self._coordinator.restore(month_ends_ms(now_ms), calls)
+        calls = await self._coordinator.restore(month_ends_ms(now_ms), calls)
         _log.info("budget restored", calls=calls, count_lost=count_lost)
 
     async def permit(self, once: str | None = None, every_ms: int = 0) -> Permit:

@@ -18,8 +18,9 @@ class OverLimit(LimitReached):
     """The caller used up its limit; nothing was charged for this request."""
 
     def __init__(self, charge: Charge) -> None:
+        counted = "logins" if charge.caller.startswith("login:") else "requests"
         super().__init__(
-            f"Your limit of {charge.limit} requests is used up. Try again in {charge.reset_s} s.",
+            f"Your limit of {charge.limit} {counted} is used up. Try again in {charge.reset_s} s.",
             retry_after_s=charge.reset_s,
         )
         self.charge = charge

@@ -20,6 +20,7 @@ CURRENCIES = tuple(
     ).split()
 )
 SUPPORTED_CURRENCIES = frozenset(CURRENCIES)
+SHOWN_LENGTH = 40  # how much of what a caller sent is told back
 
 # Far beyond any quoted price, far inside what Postgres `numeric` holds.
 _LARGEST_PRICE = Decimal("1e30")
@@ -53,11 +54,19 @@ def parse_coin_id(text: str) -> str:
     return text
 
 
-def parse_currency(text: str) -> str:
-    """Return `text` if CoinGecko supports it as a currency, else raise BadCurrency."""
+def parse_currency(text: str, name: str = "vsCurrency") -> str:
+    """Return `text` if CoinGecko supports it as a currency, else raise BadCurrency, which names the field."""
     if text not in SUPPORTED_CURRENCIES:
-        raise BadCurrency("That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'.")
+        raise bad_currency(text, name)
     return text
+
+
+def bad_currency(text: str, name: str) -> BadCurrency:
+    """What is wrong with a currency that CoinGecko does not support."""
+    return BadCurrency(
+        f"{name}: '{text[:SHOWN_LENGTH]}' is not supported. Use a lower-case code such as 'usd' or 'eur'; "
+        "GET /api/v3/simple/supported_vs_currencies lists them."
+    )
 
 
 def is_sane(price: Decimal) -> bool:

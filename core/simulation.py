@@ -94,13 +94,14 @@ def simulate(trace: Iterable[Arrival], terms: Terms) -> Simulated:
 
 
 def optimum(trace: Iterable[Arrival], window_s: float) -> int:
-    """The fewest calls, of any number of coins each, that answer every request within a window of its own.
+    """The fewest calls, of any coins each, with which somebody who knows the future answers all within the window.
 
-    Each at the end of the first window that holds no call yet: the fewest points that stab all intervals.
+    A call answers a request from as long before it as its price may be old, until the end of a window of its own. So
+    these are the fewest points that stab all such intervals: each at the end of the first that holds none yet.
     """
     calls, last_at_s = 0, -inf
     for arrival in trace:
-        if arrival.at_s > last_at_s:
+        if arrival.at_s - (arrival.max_age_s or 0) > last_at_s:
             calls, last_at_s = calls + 1, arrival.at_s + window_s
     return calls
 

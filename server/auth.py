@@ -25,7 +25,7 @@ _LONGEST_TOKEN = 4096
 MOST_REMEMBERED = 16_384
 _LONGEST_REMEMBERED = 512
 LONGEST_SUBJECT = 256
-_NOT_VALID = "The token is not valid. Log in again."
+_NOT_VALID = "The token is not valid here. Log in again, or make a new one."
 
 # RFC 6750, 2.1, with the scheme in any case (RFC 9110, 11.1).
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)

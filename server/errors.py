@@ -5,13 +5,13 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 import msgspec
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from core.errors import CryptoPulseError, Unauthorized
 from core.limits import OverLimit
 from server.answers import Answer, ProblemBody, encode, error_body
 from server.auth import InvalidToken
-from server.compat.errors import coingecko_error, is_drop_in, with_short_wait
+from server.compat.errors import NOT_SERVED, coingecko_error, is_drop_in, with_short_wait
 from server.http1.asgi import Scope
 from server.notes import notes_of
 from server.problems import MEDIA_TYPE, asks_for_problem, problem_type
@@ -20,7 +20,6 @@ from server.problems import MEDIA_TYPE, asks_for_problem, problem_type
 _MESSAGES = {
     400: "The request is malformed.",
     404: "There is nothing here. /docs shows what there is.",
-    405: "This path does not take that method. See the Allow header.",
     408: "The body came too slowly. Send the request again.",
     413: "The body is too large.",
     414: "The address is too long.",
@@ -53,7 +52,8 @@ def render(error: BaseException, scope: Scope) -> Answer:
     """Spell an error as its client wants it: CoinGecko's clients read only CoinGecko's forms, on its paths."""
     told, path = answer_to(error), scope["path"]
     if is_drop_in(path):
-        body = encode(coingecko_error(told.status, told.message))
+        message = NOT_SERVED if isinstance(error, NotFound) else told.message
+        body = encode(coingecko_error(told.status, message))
         return Answer(told.status, _OF_EVERY_ERROR | with_short_wait(told.headers), body)
     headers = _OF_EVERY_ERROR | {"Vary": "Accept"} | told.headers
     if not asks_for_problem(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"):
@@ -110,7 +110,9 @@ def _headers_of(error: CryptoPulseError) -> dict[str, str]:
 
 
 def _answer_to_http(error: HTTPException, status: int) -> ErrorAnswer:
-    message = _MESSAGES.get(status) or error.description or HTTPStatus(status).phrase
     if isinstance(error, MethodNotAllowed):
-        return ErrorAnswer(status, message, {"Allow": ", ".join(sorted(error.valid_methods or ()))})
+        methods = sorted(error.valid_methods or ())
+        message = f"This path does not take that method. Send {methods[0]}."
+        return ErrorAnswer(status, message, {"Allow": ", ".join(methods)})
+    message = _MESSAGES.get(status) or error.description or HTTPStatus(status).phrase
     return ErrorAnswer(status, message, {})

@@ -16,7 +16,6 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, Unsupport
 
 from core.errors import (
     BadCoin,
-    BadCurrency,
     BadInput,
     HistoryUnavailable,
     RedisUnavailable,
@@ -26,7 +25,7 @@ from core.errors import (
     UpstreamFailed,
 )
 from core.limits import Charge, OverLimit
-from core.prices import Price
+from core.prices import Price, bad_currency
 from core.streams import News, Tick
 from server.answers import (
     CandleBody,
@@ -83,7 +82,9 @@ STREAM = (
 ).decode()
 HEALTH = HealthBody("ok")
 
-NO_COIN_IDS = BadCoin("ids: 'Bitcoin' is none. A coin id is 1 to 128 of a-z, 0-9 and '-', for example 'bitcoin'.")
+NO_COIN_IDS = BadCoin(
+    "ids: 'Bitcoin' is not a coin id. A coin id is 1 to 128 of a-z, 0-9 and '-', for example 'bitcoin'."
+)
 NO_PASSWORD = BadInput("password: a text, required.")
 WRONG_PASSWORD = Unauthorized("Wrong user name or password.")
 TOO_MANY_LOGINS = OverLimit(Charge("login:192.0.2.1", limit=5, remaining=0, reset_s=42))
@@ -92,7 +93,7 @@ NO_HISTORY = HistoryUnavailable()
 # What is told of a status, unless a route tells of another.
 _ERRORS: Mapping[int, Exception] = MappingProxyType(
     {
-        400: BadCurrency("That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'."),
+        400: bad_currency("xyz", "vsCurrency"),
         401: Unauthorized("Send a token: 'Authorization: Bearer <token>'. POST /auth/login gives one."),
         404: UnlistedCurrency("CoinGecko lists no price of 'bitcoin' in 'vef'."),
         408: RequestTimeout(),

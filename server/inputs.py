@@ -3,22 +3,23 @@
 A model's field descriptions are both its documentation and its error messages.
 """
 
+import json
 import re
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from quart import request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from core.errors import BadCoin, BadCurrency, BadInput
-from core.prices import CURRENCIES, SUPPORTED_CURRENCIES, parse_coin_id, parse_currency
+from core.errors import BadCoin, BadInput
+from core.prices import CURRENCIES, SHOWN_LENGTH, parse_coin_id, parse_currency
 from server.asked import Asked
 
 MOST_COINS = 250  # of one request, so that one caller does not fill a call
 COIN_ID_SCHEMA = {"type": "string", "pattern": "^[a-z0-9-]+$", "minLength": 1, "maxLength": 128}
 
-_SHOWN_LENGTH = 40
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -86,18 +87,14 @@ def _check_coin_id(text: str) -> None:
     try:
         parse_coin_id(text)
     except BadCoin as error:
-        raise BadCoin(f"ids: '{text[:_SHOWN_LENGTH]}' is none. {error.message}") from None
+        raise BadCoin(f"ids: '{text[:SHOWN_LENGTH]}' is not a coin id. {error.message}") from None
 
 
 def _currencies(text: object) -> tuple[str, ...]:
     currencies = comma_list(str(text))
     if not currencies:
         raise ValueError("no currency")
-    for currency in currencies:
-        if currency not in SUPPORTED_CURRENCIES:
-            shown = currency[:_SHOWN_LENGTH]
-            raise BadCurrency(f"vsCurrencies: '{shown}' is not supported. Use lower-case codes such as 'usd,eur'.")
-    return currencies
+    return tuple(parse_currency(currency, "vsCurrencies") for currency in currencies)
 
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
@@ -153,7 +150,7 @@ def read_query(model: type[ModelT], asked: Asked) -> ModelT:
     given = asked.query()
     repeated = next((name for name, values in given.items() if len(values) > 1), None)
     if repeated is not None:
-        raise BadInput(f"{repeated[:_SHOWN_LENGTH]}: give it once.")
+        raise BadInput(f"{repeated[:SHOWN_LENGTH]}: give it once.")
     try:
         return model.model_validate({name: values[0] for name, values in given.items()})
     except ValidationError as error:
@@ -178,20 +175,38 @@ def _sentence(error: ValidationError, model: type[Input], kind: str) -> str:
     """One sentence on the first thing that is wrong."""
     problem = error.errors(include_url=False, include_context=False)[0]
     if not problem["loc"]:
-        return _whole_sentence(problem["type"], problem["msg"])
+        return _whole_sentence(problem["type"], problem["msg"], model)
     name = str(problem["loc"][0])
     descriptions = _descriptions(model)
     if problem["type"] == "extra_forbidden":
-        return f"Unknown {kind} '{name[:_SHOWN_LENGTH]}'; known are {', '.join(descriptions)}."
+        return _unknown(kind, name[:SHOWN_LENGTH], list(descriptions))
     return f"{name}: {descriptions[name]}"
 
 
-def _whole_sentence(kind: str, message: str) -> str:
+def _whole_sentence(kind: str, message: str, model: type[Input]) -> str:
     if kind in {"json_invalid", "model_type"}:
-        return "The body must be a JSON object in UTF-8."
+        return f"The body must be a JSON object in UTF-8, such as {json.dumps(_example(model))}."
     return message.removeprefix("Value error, ")
 
 
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    match known:
+        case []:
+            return f"Unknown {kind} '{name}'; there is none here."
+        case [only]:
+            return f"Unknown {kind} '{name}'; the only one is {only}."
+    close = "".join(f" Did you mean '{it}'?" for it in get_close_matches(name, known, n=1))
+    return f"Unknown {kind} '{name}'; known are {', '.join(known)}.{close}"
+
+
 def _descriptions(model: type[Input]) -> dict[str, str]:
-    fields: dict[str, Any] = model.model_json_schema()["properties"]
-    return {name: field["description"] for name, field in fields.items()}
+    return {name: field["description"] for name, field in _fields(model).items()}
+
+
+def _example(model: type[Input]) -> dict[str, object]:
+    return {name: field["examples"][0] for name, field in _fields(model).items()}
+
+
+def _fields(model: type[Input]) -> dict[str, dict[str, Any]]:
+    fields: dict[str, dict[str, Any]] = model.model_json_schema()["properties"]
+    return fields

@@ -178,14 +178,21 @@ class TestSimulate:
     @pytest.fixture
     def trace(self, tmp_path: Path) -> str:
         path = tmp_path / "trace.jsonl"
-        path.write_text('{"at": 0, "coin": "bitcoin"}\n{"at": 100, "coin": "bitcoin"}\n')
+        path.write_text('{"at": 0, "coin": "bitcoin"}\n{"at": 3600, "coin": "bitcoin"}\n')
         return str(path)
 
     def test_it_tells_what_traffic_would_cost_without_any_secret(self, trace: str) -> None:
-        result = run("simulate", trace, UPSTREAM_CALLS_PER_MONTH="10000")
+        result = run("simulate", trace, UPSTREAM_CALLS_PER_MONTH="100")
         assert result.exit_code == 0
-        assert "upstream calls            2; the fewest possible: 2" in result.output
-        assert "51,840, 518% of UPSTREAM_CALLS_PER_MONTH=10000" in result.output
+        assert "upstream calls            2; the fewest that answer all within the window: 2" in result.output
+        assert "1,440, 1,440% of UPSTREAM_CALLS_PER_MONTH=100" in result.output
+
+    def test_of_a_short_trace_it_makes_no_month(self, tmp_path: Path) -> None:
+        path = tmp_path / "trace.jsonl"
+        path.write_text('{"at": 0, "coin": "bitcoin"}\n')
+        told = run("simulate", str(path), UPSTREAM_CALLS_PER_MONTH="10000").output
+        assert "calls in 30 such days     -, the trace is too short to tell\n" in told
+        assert json.loads(run("simulate", str(path), "--json").output)["calls_a_month"] is None
 
     def test_settings_are_those_of_the_environment(self, trace: str) -> None:
         told = json.loads(run("simulate", trace, "--json", "--latency-ms", "0", BATCH_WINDOW_MS="1000").output)

@@ -2,6 +2,7 @@
 -- After a restart of Redis nobody knows when the last call was made, so a whole interval is waited.
 -- KEYS    1 budget  2 feed
 -- ARGV    1, 2, 3 terms of the budget  4 when the month ends (unix ms)  5 calls of the month that are known elsewhere
+-- Answer  the calls of the month
 local now, terms, run = now_ms(), budget_terms(1), this_run()
 local seen = redis.call('HMGET', KEYS[1], 'run', 'next', 'until', 'calls')
 local calls = tonumber(ARGV[5])
@@ -15,3 +16,4 @@ else
 end
 redis.call('HSET', KEYS[1], 'calls', calls)
 tell_next(KEYS[2], KEYS[1], now, terms)
+return calls

@@ -67,14 +67,14 @@ def _settings_without_secrets() -> "Settings":
 
 def _told(forecast: "Forecast", calls_per_month: int | None) -> str:
     """A forecast as a table."""
-    month = f"{forecast.calls_a_month:,}"
-    if calls_per_month:
-        month += f", {forecast.calls_a_month / calls_per_month:.0%} of UPSTREAM_CALLS_PER_MONTH={calls_per_month}"
+    month = "-, the trace is too short to tell" if forecast.calls_a_month is None else f"{forecast.calls_a_month:,}"
+    if calls_per_month and forecast.calls_a_month is not None:
+        month += f", {forecast.calls_a_month / calls_per_month:,.0%} of UPSTREAM_CALLS_PER_MONTH={calls_per_month}"
     rows = {
         "requests": f"{forecast.requests:,} in {forecast.seconds:,.1f} s",
         "answered": f"{forecast.answered:,}",
         "refused, timed out": f"{forecast.refused:,}, {forecast.timed_out:,}",
-        "upstream calls": f"{forecast.calls:,}; the fewest possible: {forecast.optimum:,}",
+        "upstream calls": f"{forecast.calls:,}; the fewest that answer all within the window: {forecast.optimum:,}",
         "calls in 60 s at most": f"{forecast.most_calls_a_minute:,}",
         "calls in 30 such days": month,
         "saved": "-" if forecast.saved is None else f"{forecast.saved:.1%}, compared with one call an answer",

@@ -11,6 +11,10 @@ ROOT = "/api/v3"
 # Most clients sleep as long as they are told, be it days; the coingecko-sdk for Python takes no more than this for
 # serious, and comes back within a second. So this is the longest wait that all of them heed.
 LONGEST_WAIT_S = 60
+NOT_SERVED = (
+    "This path of CoinGecko's is not served here. Served are /simple/price, /simple/supported_vs_currencies, "
+    "/coins/list and /ping."
+)
 
 # {status: CoinGecko's own code for it}; these two have a form apart.
 _CODES = {HTTPStatus.UNAUTHORIZED: 10002, HTTPStatus.TOO_MANY_REQUESTS: 429}

@@ -21,6 +21,8 @@ from server.inputs import comma_list
 # As CoinGecko bounds it.
 MOST_COINS = 515
 _PRECISIONS = ("full", *map(str, range(19)))
+# CoinGecko's words, and what helps.
+BAD_PRECISION = "Invalid value for precision: use 'full', or a whole number from 0 to 18."
 _OFF = frozenset({"", "0", "false"})
 # More digits than any price has, so that rounding never fails.
 _ROUNDING = Context(prec=200, rounding=ROUND_HALF_EVEN)
@@ -43,7 +45,7 @@ def _currencies(text: str) -> tuple[str, ...]:
 
 def _places(text: str) -> int | None:
     if text not in _PRECISIONS:
-        raise BadInput("Invalid value for precision")
+        raise BadInput(BAD_PRECISION)
     return None if text == "full" else int(text)
 
 

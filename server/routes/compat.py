@@ -17,7 +17,7 @@ from server.asked import Asked, current
 from server.auth import User
 from server.compat.errors import ROOT, error_form
 from server.compat.keys import NO_KEY, key_holder
-from server.compat.queries import CoinsQuery, PriceQuery, read_query
+from server.compat.queries import BAD_PRECISION, CoinsQuery, PriceQuery, read_query
 from server.errors import retry_after_s
 from server.openapi import API_KEY, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, RouteT, documented
 from server.outcomes import Outcome, ask
@@ -51,7 +51,7 @@ class Ping(msgspec.Struct):
 
 
 _PONG = Ping("(V3) To the Moon!")
-_TOLD = {400: BadInput("Invalid value for precision"), 401: Unauthorized(NO_KEY)}
+_TOLD = {400: BadInput(BAD_PRECISION), 401: Unauthorized(NO_KEY)}
 _TOLD_OF_COINS = {
     400: BadInput("'include_platform' cannot be served here: leave it out."),
     401: Unauthorized(NO_KEY),

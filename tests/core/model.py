@@ -375,9 +375,10 @@ class ModelCoordinator(Coordinator):
         (await self._step()).budget.learn(called, permit.now_ms)
         self._fleet.spread_news()
 
-    async def restore(self, until_ms: int, calls: int) -> None:
-        (await self._step()).budget.restore(until_ms, calls)
+    async def restore(self, until_ms: int, calls: int) -> int:
+        counted = (await self._step()).budget.restore(until_ms, calls)
         self._fleet.spread_news()
+        return counted
 
     async def look(self, batch_ids: Sequence[str]) -> list[Standing]:
         return (await self._step()).look(batch_ids)

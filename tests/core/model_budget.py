@@ -99,13 +99,14 @@ class ModelBudget:
                 self.done[once or ""] = now + every_ms
         return Permit(now, wait, calls)
 
-    def restore(self, until_ms: int, calls: int) -> None:
+    def restore(self, until_ms: int, calls: int) -> int:
         if self.run != self.process:
             self.run, self.next = self.process, max(self.next, self.now_ms() + self.interval)
         if self.until != until_ms:
             self.calls, self.until, self.since = 0, until_ms, self.now_ms()
         self.calls = max(calls, self.calls)
         self.tell()
+        return self.calls
 
     def correct(self, calls_then: int, reported: int) -> None:
         if not self.until:

@@ -116,7 +116,7 @@ async def test_a_redis_that_was_restarted_makes_no_call_before_the_budget_is_res
     assert (await paced.permit()).wait_ms == "lost"
     assert budget(client)["calls"] == "7"
 
-    await paced.restore(UNTIL_MS, 3)
+    assert await paced.restore(UNTIL_MS, 3) == 7
     wait_ms = (await paced.pending(0)).call_in_ms
     assert isinstance(wait_ms, int)
     assert INTERVAL_MS - 1000 < wait_ms <= INTERVAL_MS
@@ -125,7 +125,7 @@ async def test_a_redis_that_was_restarted_makes_no_call_before_the_budget_is_res
 
 async def test_an_empty_redis_is_lost_too_and_takes_the_count_from_elsewhere(paced: Coordinator, client: Any) -> None:
     assert (await paced.pending(0)).call_in_ms == "lost"
-    await paced.restore(UNTIL_MS, 42)
+    assert await paced.restore(UNTIL_MS, 42) == 42
     assert budget(client)["calls"] == "42"
 
 

@@ -35,7 +35,7 @@ def test_times_may_be_those_of_a_log() -> None:
         ("{", "line 2: "),
         ('{"at": 1}', "line 2: .*coin"),
         ('{"at": 1, "coin": "Bit Coin"}', "line 2: A coin id is"),
-        ('{"at": 1, "coin": "bitcoin", "vsCurrency": "xyz"}', "line 2: That vsCurrency"),
+        ('{"at": 1, "coin": "bitcoin", "vsCurrency": "xyz"}', "line 2: vsCurrency: 'xyz' is not supported"),
         ('{"at": 1, "coin": "bitcoin", "maxAge": -1}', "line 2: .*maxAge"),
         ('{"at": 1, "coin": "bitcoin", "max_age": 1}', "line 2: .*max_age"),
         ('{"at": "2026-11-22T10:00:00Z", "coin": "bitcoin"}', "seconds in some lines and a time in others"),
@@ -52,12 +52,16 @@ def test_a_trace_without_a_request_is_none() -> None:
 
 
 def test_what_it_comes_to_is_counted() -> None:
-    forecast = foretell([Arrival(at_s, "bitcoin") for at_s in (0, 0, 0, 100, 100, 100)], TERMS)
+    forecast = foretell([Arrival(at_s, "bitcoin") for at_s in (0, 0, 0, 3600, 3600, 3600)], TERMS)
     assert (forecast.requests, forecast.answered, forecast.calls, forecast.optimum) == (6, 6, 2, 2)
-    assert (forecast.most_calls_a_minute, forecast.calls_a_month) == (1, 51_840)
+    assert (forecast.most_calls_a_minute, forecast.calls_a_month) == (1, 1440)
     assert forecast.saved == pytest.approx(4 / 6)
     assert forecast.wait_ms is not None
     assert forecast.wait_ms.max == 500
+
+
+def test_less_than_an_hour_does_not_tell_of_a_month() -> None:
+    assert foretell([Arrival(0, "bitcoin"), Arrival(3599, "bitcoin")], TERMS).calls_a_month is None
 
 
 def test_nothing_answered_saves_nothing() -> None:

@@ -38,6 +38,7 @@ class FakeCoordinator(Coordinator):
         self.corrected: list[tuple[int, int]] = []
         self.reported: list[Called] = []
         self.is_away = False
+        self.counted = 0  # what Redis still knows
 
     async def permit(self, once: str | None = None, every_ms: int = 0) -> Permit:
         await trio.lowlevel.checkpoint()
@@ -51,11 +52,12 @@ class FakeCoordinator(Coordinator):
         await trio.lowlevel.checkpoint()
         self.reported.append(called)
 
-    async def restore(self, until_ms: int, calls: int) -> None:
+    async def restore(self, until_ms: int, calls: int) -> int:
         await trio.lowlevel.checkpoint()
         if self.is_away:
             raise RedisUnavailable
         self.restored.append((until_ms, calls))
+        return max(calls, self.counted)
 
     async def correct(self, calls_then: int, reported: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -131,6 +133,15 @@ async def test_a_count_that_redis_lost_is_restored_from_postgres(
     history.calls[date(2026, 2, 1)] = 40
     await made().restore(NOON_MS, count_lost=True)
     assert coordinator.restored == [(FEBRUARY_ENDS_MS, 40)]
+
+
+async def test_it_is_told_how_many_calls_the_month_had_also_where_only_redis_knows(
+    made: Made, coordinator: FakeCoordinator
+) -> None:
+    coordinator.counted = 12
+    with structlog.testing.capture_logs() as lines:
+        await made(upstream_calls_per_month=None).restore(NOON_MS, count_lost=True)
+    assert lines == [{"event": "budget restored", "log_level": "info", "calls": 12, "count_lost": True}]
 
 
 async def test_a_month_begins_with_no_calls_and_needs_no_postgres(

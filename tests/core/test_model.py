@@ -209,7 +209,7 @@ class Model(Side):
                 if self.permits and not self.permits[-1].wait_ms:
                     budget.learn(self.called(failure, billed=billed), self.permits[-1].now_ms)
             case ("restore", calls):
-                budget.restore(UNTIL_MS, calls)
+                return budget.restore(UNTIL_MS, calls)
             case ("correct", then, reported):
                 budget.correct(then, reported)
             case ("end lease", which):
@@ -274,7 +274,7 @@ class Real(Side):
                 if self.permits and not self.permits[-1].wait_ms:
                     await self.coordinator.report(self.called(failure, billed=billed), self.permits[-1])
             case ("restore", calls):
-                await self.coordinator.restore(UNTIL_MS, calls)
+                return await self.coordinator.restore(UNTIL_MS, calls)
             case ("correct", then, reported):
                 await self.coordinator.correct(then, reported)
             case ("end lease", which):

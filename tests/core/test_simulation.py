@@ -139,6 +139,28 @@ def test_the_optimum_stabs_each_window_at_least_once(times: list[float], calls: 
     assert optimum(trace(*[(at_s, "a") for at_s in times]), 4.0) == calls
 
 
+@pytest.mark.parametrize(
+    ("asked", "calls"),
+    [
+        ([(0, None), (20, 16.0)], 1),  # the first one's call at 4 s brings a price that is 16 s old at 20 s
+        ([(0, None), (20, 15.75)], 2),
+        ([(0, None), (20, 0.0)], 2),
+        ([(0, 60.0), (20, None), (80, 60.0), (84, 60.0)], 2),
+    ],
+)
+def test_the_optimum_answers_from_before_whoever_allows_an_older_price(
+    asked: list[tuple[float, float | None]], calls: int
+) -> None:
+    assert optimum([Arrival(at_s, "a", max_age_s) for at_s, max_age_s in asked], 4.0) == calls
+
+
+@given(st.lists(st.builds(Arrival, TIMES, st.sampled_from("ab"), st.none() | TIMES), max_size=20))
+def test_nobody_does_better_than_the_optimum(arrivals: list[Arrival]) -> None:
+    arrivals.sort(key=lambda arrival: arrival.at_s)
+    unlimited = replace(TERMS, upstream_latency_s=0.0)
+    assert len(simulate(arrivals, unlimited).calls) >= optimum(arrivals, TERMS.window_s)
+
+
 @given(TRACES, ANY_TERMS)
 def test_every_request_has_one_fate_and_no_call_is_made_before_it_came(arrivals: list[Arrival], terms: Terms) -> None:
     simulated = simulate(arrivals, terms)

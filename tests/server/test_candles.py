@@ -10,6 +10,7 @@ import pytest
 from core.candles import INTERVALS, Candle, Stretch
 from core.errors import HistoryUnavailable, RedisUnavailable
 from core.limits import Charge, OverLimit
+from core.prices import bad_currency
 from tests.server.fakes import World
 
 CANDLES = "/v1/price/bitcoin/candles"
@@ -60,10 +61,7 @@ async def test_from_and_to_are_inclusive_and_of_any_zone(
         ("interval=1h&interval=1h", "interval: give it once."),
         ("interval=1h&from=2026-02-02&to=2026-02-01", "from: must not be later than to."),
         ("interval=1h&limit=3", "Unknown query parameter 'limit'; known are vsCurrency, from, to, interval."),
-        (
-            "interval=1h&vsCurrency=xxx",
-            "That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'.",
-        ),
+        ("interval=1h&vsCurrency=xxx", bad_currency("xxx", "vsCurrency").message),
         (
             "interval=1m&from=2026-02-28T00:00&to=2026-02-28T16:40",
             (

@@ -10,12 +10,12 @@ from core.errors import UnknownCoin, UnlistedCurrency, UpstreamFailed
 from core.freshness import Freshness
 from core.prices import CURRENCIES
 from server.app import create_app
-from server.compat.queries import PriceQuery
+from server.compat.queries import BAD_PRECISION, PriceQuery
 from tests.server.fakes import Request, World, http_client, make_quote, make_settings
 
 PRICE = "/api/v3/simple/price"
 WITHIN_30_S = Freshness(max_age_s=30)
-UNKNOWN = UnknownCoin("CoinGecko knows no coin 'nocoin'. Check the id.")
+UNKNOWN = UnknownCoin("CoinGecko knows no coin 'nocoin'. GET /api/v3/coins/list names all ids.")
 UNLISTED = UnlistedCurrency("CoinGecko lists no price of 'bitcoin' in 'xau'.")
 MANY = [f"coin-{number}" for number in range(516)]
 
@@ -135,7 +135,7 @@ async def test_a_price_has_no_more_decimal_places_than_asked_for(
             for value in ("true", "True", "1", "yes")
         ],
         *[
-            (f"ids=a&vs_currencies=usd&precision={value}", 400, "Invalid value for precision")
+            (f"ids=a&vs_currencies=usd&precision={value}", 400, BAD_PRECISION)
             for value in ("19", "-1", "", "01", "FULL", "1.0", "%D9%A3")
         ],
         (f"ids={','.join(MANY)}&vs_currencies=usd", 400, "516 ids given; send at most 515 at once."),

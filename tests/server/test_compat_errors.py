@@ -138,6 +138,15 @@ async def test_an_unknown_path_is_404_for_every_method(client: httpx.AsyncClient
         assert_is_flat(await client.request(method, path), 404)
 
 
+async def test_whoever_asks_for_an_unknown_path_is_told_the_known_ones(
+    app: QuartTrio, client: httpx.AsyncClient
+) -> None:
+    told = (await client.get("/api/v3/coins/markets")).json()["error"]
+    assert told.startswith("This path of CoinGecko's is not served here. Served are /")
+    known = {rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/v3")}
+    assert {f"/api/v3{path}" for path in re.findall(r"/[a-z_/]+", told)} == known
+
+
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_wrong_method_is_405_and_names_the_right_ones(client: httpx.AsyncClient, method: str) -> None:
     answer = await client.request(method, "/api/v3/ping")

@@ -72,6 +72,8 @@ async def test_a_wrong_method_is_405_and_names_the_right_ones(
     else:
         assert_is_error(answer, 405)
         assert answer.headers["Allow"] == PATHS[path]
+        told = answer.json()["message"]
+        assert told == f"This path does not take that method. Send {PATHS[path].partition(',')[0]}."
 
 
 @pytest.mark.parametrize("path", UNKNOWN)

@@ -149,9 +149,9 @@ async def test_whoever_sends_no_token_is_told_what_is_shown(client: httpx.AsyncC
 @pytest.mark.parametrize(
     ("path", "status", "query"),
     [
-        ("/v1/price/{coinId}", 400, {"vsCurrency": "none"}),
-        ("/v1/price/{coinId}/history", 400, {"vsCurrency": "none"}),
-        ("/v1/price/{coinId}/candles", 400, {"vsCurrency": "none"}),
+        ("/v1/price/{coinId}", 400, {"vsCurrency": "xyz"}),
+        ("/v1/price/{coinId}/history", 400, {"vsCurrency": "xyz"}),
+        ("/v1/price/{coinId}/candles", 400, {"vsCurrency": "xyz"}),
         ("/v1/prices", 400, {"ids": "Bitcoin"}),
         (STREAM, 400, {"ids": "Bitcoin"}),
         ("/api/v3/simple/price", 400, {"precision": "none"}),
@@ -171,7 +171,7 @@ async def test_whoever_asks_wrongly_is_told_what_is_shown(
 async def test_problems_are_shown_as_they_are_told(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
     form = "application/problem+json"
     operation = await get_of(client, "/v1/price/{coinId}")
-    answer = await client.get("/v1/price/bitcoin?vsCurrency=none", headers=bearer | {"Accept": form})
+    answer = await client.get("/v1/price/bitcoin?vsCurrency=xyz", headers=bearer | {"Accept": form})
     assert answer.json() == shown(operation, 400, form)
 
 

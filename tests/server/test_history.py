@@ -10,7 +10,7 @@ import pytest
 from core.errors import HistoryUnavailable, RedisUnavailable
 from core.history import Cursor
 from core.limits import Charge, OverLimit
-from core.prices import from_unix_ms
+from core.prices import bad_currency, from_unix_ms
 from tests.server.fakes import BATCH_ID, FETCHED_AT, FETCHED_AT_MS, World
 
 HISTORY = "/v1/price/bitcoin/history"
@@ -103,10 +103,17 @@ async def test_what_is_no_time_is_refused(
         ("page=1000000001", "page: a whole number from 1 to 1000000000."),
         ("page=" + "9" * 5000, "page: a whole number from 1 to 1000000000."),
         ("offset=3", "Unknown query parameter 'offset'; known are vsCurrency, from, to, limit, page, before."),
+        (
+            "Before=2026-01-01",
+            (
+                "Unknown query parameter 'Before'; known are vsCurrency, from, to, limit, page, before. "
+                "Did you mean 'before'?"
+            ),
+        ),
         ("since=2026-01-01", "Unknown query parameter 'since'; known are vsCurrency, from, to, limit, page, before."),
         ("from=2026-02-02&to=2026-02-01", "from: must not be later than to."),
         ("before=2026-02-02&page=1", "before: send either before or page, not both."),
-        ("vsCurrency=xxx", "That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'."),
+        ("vsCurrency=xxx", bad_currency("xxx", "vsCurrency").message),
     ],
 )
 async def test_a_wrong_query_is_refused_in_one_sentence_before_anything_is_charged(

@@ -1,5 +1,6 @@
 """`POST /auth/login`."""
 
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
@@ -15,6 +16,7 @@ from server.app import create_app
 from tests.server.fakes import SECRET, World, http_client, make_settings
 
 RIGHT = {"username": "admin", "password": "correct horse"}
+NO_OBJECT = f"The body must be a JSON object in UTF-8, such as {json.dumps(RIGHT)}."
 
 
 async def test_the_right_password_gives_a_token_that_opens_prices(client: httpx.AsyncClient) -> None:
@@ -59,16 +61,16 @@ async def test_wrong_credentials_are_401_and_charged(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "The body must be a JSON object in UTF-8."),
-        (b"{", "The body must be a JSON object in UTF-8."),
-        (b"null", "The body must be a JSON object in UTF-8."),
-        (b'["admin"]', "The body must be a JSON object in UTF-8."),
-        (b"\xff\xfe", "The body must be a JSON object in UTF-8."),
-        (b'{"username":"\xff","password":"x"}', "The body must be a JSON object in UTF-8."),
-        (b'{"username":"\\ud800","password":"x"}', "The body must be a JSON object in UTF-8."),
-        ("\ufeff{}".encode(), "The body must be a JSON object in UTF-8."),
-        ('{"username":"a","password":"b"}'.encode("utf-16"), "The body must be a JSON object in UTF-8."),
-        (b"[" * 10_000, "The body must be a JSON object in UTF-8."),
+        (b"", NO_OBJECT),
+        (b"{", NO_OBJECT),
+        (b"null", NO_OBJECT),
+        (b'["admin"]', NO_OBJECT),
+        (b"\xff\xfe", NO_OBJECT),
+        (b'{"username":"\xff","password":"x"}', NO_OBJECT),
+        (b'{"username":"\\ud800","password":"x"}', NO_OBJECT),
+        ("\ufeff{}".encode(), NO_OBJECT),
+        ('{"username":"a","password":"b"}'.encode("utf-16"), NO_OBJECT),
+        (b"[" * 10_000, NO_OBJECT),
         (b"{}", "username: a text, required."),
         (b'{"username":"admin"}', "password: a text, required."),
         (b'{"username":1,"password":"x"}', "username: a text, required."),
@@ -134,6 +136,17 @@ async def test_nobody_logs_in_uncounted(
     world.coordinator.refusal = refusal
     answer = await client.post("/auth/login", json=RIGHT)
     assert (answer.status_code, answer.headers["Retry-After"]) == (status, retry_after)
+
+
+def test_over_its_limit_a_caller_is_told_what_was_counted() -> None:
+    told = {name: OverLimit(Charge(name, limit=5, remaining=0, reset_s=30)).message for name in ("login:::1", "user:a")}
+    assert told["login:::1"] == "Your limit of 5 logins is used up. Try again in 30 s."
+    assert told["user:a"] == "Your limit of 5 requests is used up. Try again in 30 s."
+
+
+async def test_a_login_takes_no_query(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/auth/login?user=admin", json=RIGHT)
+    assert answer.json()["message"] == "Unknown query parameter 'user'; there is none here."
 
 
 async def test_a_forwarded_address_is_not_believed(world: World, client: httpx.AsyncClient) -> None:

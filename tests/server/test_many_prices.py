@@ -18,12 +18,13 @@ from core.errors import (
 )
 from core.freshness import FETCH, Freshness
 from core.limits import Charge, OverLimit
+from core.prices import bad_currency
 from server.app import create_app
 from tests.server.fakes import BATCH_ID, FETCHED_AT, Request, World, http_client, make_quote, make_settings
 
 MANY = [f"coin-{number}" for number in range(250)]
 UNLISTED = UnlistedCurrency("CoinGecko lists no price of 'bitcoin' in 'xau'.")
-UNKNOWN = UnknownCoin("CoinGecko knows no coin 'nocoin'. Check the id.")
+UNKNOWN = UnknownCoin("CoinGecko knows no coin 'nocoin'. GET /api/v3/coins/list names all ids.")
 
 
 async def test_prices_are_spelled_as_the_contract_says(
@@ -34,7 +35,7 @@ async def test_prices_are_spelled_as_the_contract_says(
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert answer.text == (
         f'{{"prices":[{{"coinId":"bitcoin","vsCurrency":"usd","price":1.10,"fetchedAt":"{FETCHED_AT}"}}],'
-        '"errors":[{"coinId":"nocoin","statusCode":404,"message":"CoinGecko knows no coin \'nocoin\'. Check the id."}]}'
+        f'"errors":[{{"coinId":"nocoin","statusCode":404,"message":"{UNKNOWN.message}"}}]}}'
     )
 
 
@@ -81,14 +82,18 @@ async def test_prices_come_in_the_order_of_coins_and_then_of_currencies(
         (f"ids={','.join([*MANY, 'one-more'])}", "ids: 251 given; send at most 250 at once."),
         (
             f"ids=a,B{'x' * 60},C",
-            f"ids: 'B{'x' * 39}' is none. A coin id is 1 to 128 of a-z, 0-9 and '-', for example 'bitcoin'.",
+            f"ids: 'B{'x' * 39}' is not a coin id. A coin id is 1 to 128 of a-z, 0-9 and '-', for example 'bitcoin'.",
         ),
         ("ids=a&vsCurrencies=", "vsCurrencies: currencies with commas between, such as 'usd,eur'."),
         (
             "ids=a&vsCurrencies=usd,USD,xxx",
-            "vsCurrencies: 'USD' is not supported. Use lower-case codes such as 'usd,eur'.",
+            bad_currency("USD", "vsCurrencies").message,
         ),
-        ("ids=a&vsCurrency=usd", "Unknown query parameter 'vsCurrency'; known are ids, vsCurrencies."),
+        (
+            "ids=a&vsCurrency=usd",
+            "Unknown query parameter 'vsCurrency'; known are ids, vsCurrencies. Did you mean 'vsCurrencies'?",
+        ),
+        ("ids=a&token=x", "Unknown query parameter 'token'; known are ids, vsCurrencies."),
     ],
 )
 async def test_a_wrong_query_is_refused_in_one_sentence_before_anything_is_charged(

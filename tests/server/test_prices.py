@@ -23,6 +23,8 @@ from core.limits import Charge, OverLimit
 from server.app import create_app
 from tests.server.fakes import BATCH_ID, CHARGE, FETCHED_AT, Request, World, http_client, make_quote, make_settings
 
+LISTED = "Use a lower-case code such as 'usd' or 'eur'; GET /api/v3/simple/supported_vs_currencies lists them."
+
 
 async def test_a_price_is_spelled_as_the_contract_says(client: httpx.AsyncClient, bearer: dict[str, str]) -> None:
     answer = await client.get("/v1/price/bitcoin", headers=bearer)
@@ -148,14 +150,14 @@ async def test_what_is_no_coin_id_is_refused_before_anything_is_asked(
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("vsCurrency=xxx", "That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'."),
-        ("vsCurrency=USD", "That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'."),
-        ("vsCurrency=", "That vsCurrency is not supported. Use a lower-case code such as 'usd' or 'eur'."),
+        (f"vsCurrency={'x' * 99}", f"vsCurrency: '{'x' * 40}' is not supported. {LISTED}"),
+        ("vsCurrency=USD", f"vsCurrency: 'USD' is not supported. {LISTED}"),
+        ("vsCurrency=", f"vsCurrency: '' is not supported. {LISTED}"),
         ("vsCurrency=usd&vsCurrency=usd", "vsCurrency: give it once."),
-        ("vs_currency=usd", "Unknown query parameter 'vs_currency'; known are vsCurrency."),
-        ("limit=3", "Unknown query parameter 'limit'; known are vsCurrency."),
-        ("x" * 99 + "=1", f"Unknown query parameter '{'x' * 40}'; known are vsCurrency."),
-        ("=", "Unknown query parameter ''; known are vsCurrency."),
+        ("vs_currency=usd", "Unknown query parameter 'vs_currency'; the only one is vsCurrency."),
+        ("limit=3", "Unknown query parameter 'limit'; the only one is vsCurrency."),
+        ("x" * 99 + "=1", f"Unknown query parameter '{'x' * 40}'; the only one is vsCurrency."),
+        ("=", "Unknown query parameter ''; the only one is vsCurrency."),
     ],
 )
 async def test_a_wrong_query_is_refused_in_one_sentence_before_anything_is_charged(

@@ -42,7 +42,7 @@ def test_who_names_the_type_gets_it_unless_plain_json_is_liked_better(accept: li
 
 async def test_a_problem_has_the_fields_of_both(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/price/bitcoin", headers={"Accept": PROBLEM, "Authorization": "Bearer x"})
-    message = "The token is not valid. Log in again."
+    message = "The token is not valid here. Log in again, or make a new one."
     assert answer.headers["Content-Type"] == PROBLEM
     assert answer.headers["Vary"] == "Accept"
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'

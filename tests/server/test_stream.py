@@ -167,7 +167,7 @@ async def test_head_tells_the_headers_and_ends(world: World, url: str, bearer: d
     [
         ("", "ids: coin ids with commas between, at least one and at most 250."),
         ("?ids=", "ids: coin ids with commas between, at least one and at most 250."),
-        ("?ids=Bitcoin", "ids: 'Bitcoin' is none."),
+        ("?ids=Bitcoin", "ids: 'Bitcoin' is not a coin id."),
         ("?ids=bitcoin&vsCurrencies=xyz", "vsCurrencies: 'xyz' is not supported."),
         ("?ids=" + ",".join(map(str, range(251))), "ids: 251 given; send at most 250 at once."),
         ("?ids=bitcoin&token=x", "Unknown query parameter 'token'"),
