@@ -40,16 +40,17 @@ class Ledger:
         self._coingecko = coingecko
         self._tally = tally
 
-    async def restore(self, now_ms: int, *, count_lost: bool) -> None:
+    async def restore(self, now_ms: int, *, count_lost: bool) -> int:
         """Make the budget one to rely on, at this time of Redis; if the count is not lost, a new month began.
 
-        Raises HistoryUnavailable or RedisUnavailable, and leaves the budget as it was.
+        Returns the calls of the month. Raises HistoryUnavailable or RedisUnavailable, and leaves the budget as it was.
         """
         calls = 0
         if self._is_counted and count_lost:
             calls = await self._history.calls_in(month_of(now_ms))
         calls = await self._coordinator.restore(month_ends_ms(now_ms), calls)
         _log.info("budget restored", calls=calls, count_lost=count_lost)
+        return calls
 
     async def permit(self, once: str | None = None, every_ms: int = 0) -> Permit:
         """Take the permit for an upstream call that is no flush, or hear when to ask again.

@@ -35,8 +35,8 @@ _log = structlog.get_logger(__name__)
 class Ledger(Protocol):
     """Whoever can make a budget that Redis lost one to rely on."""
 
-    async def restore(self, now_ms: int, *, count_lost: bool) -> None:
-        """Restore it, or raise Unavailable."""
+    async def restore(self, now_ms: int, *, count_lost: bool) -> int:
+        """Restore it, and return the calls of the month, or raise Unavailable."""
 
 
 class Keeper(Protocol):
@@ -126,7 +126,6 @@ class Rounds:
     async def _round(self) -> None:
         if not self._reckoned:
             outlook = await self._coordinator.pending(0)
-            self._pace.note(outlook.calls, outlook.now_ms)
             await self._restore(outlook)
             self._reckoned = True
         if trio.current_time() < self.next_call_at or not self._ripe_here():
@@ -204,4 +203,5 @@ class Rounds:
                 self._keeper.refuse(call_at)
 
     async def _restore(self, outlook: Outlook) -> None:
-        await self._ledger.restore(outlook.now_ms, count_lost=outlook.call_in_ms == "lost")
+        calls = await self._ledger.restore(outlook.now_ms, count_lost=outlook.call_in_ms == "lost")
+        self._pace.note(calls, outlook.now_ms)

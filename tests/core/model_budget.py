@@ -129,5 +129,5 @@ class ModelLedger:
         self._coordinator = coordinator
         self.calls_in_postgres = 0
 
-    async def restore(self, now_ms: int, *, count_lost: bool) -> None:
-        await self._coordinator.restore(month_ends_ms(now_ms), self.calls_in_postgres if count_lost else 0)
+    async def restore(self, now_ms: int, *, count_lost: bool) -> int:
+        return await self._coordinator.restore(month_ends_ms(now_ms), self.calls_in_postgres if count_lost else 0)

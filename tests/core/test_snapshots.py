@@ -116,6 +116,10 @@ async def test_the_months_calls_are_those_that_redis_counted_with_the_flush_that
         await ask(each)
         assert (await snapshot_of(fleet, name)).budget.month_calls == fleet.redis.budget.calls == calls
 
+    await fleet.start_instance("c")
+    await trio.sleep(0.1)  # for its first round
+    assert (await snapshot_of(fleet, "c")).budget.month_calls == 3
+
 
 async def test_a_request_that_was_answered_by_a_price_at_hand_waited_for_nothing(
     autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk
