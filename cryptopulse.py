@@ -17,7 +17,7 @@ from server.commands.doctor import doctor
 from server.commands.simulate import simulate
 from server.commands.state_dir import state_dir_option
 from server.commands.token import token
-from server.commands.wrong_settings import WrongSettings, told_if_wrong
+from server.commands.wrong_settings import NOT_GIVEN, WrongSettings, told_if_wrong
 
 _LAST_PORT = 65_535
 _A_FILE = click.Path(path_type=Path, dir_okay=False)
@@ -47,7 +47,8 @@ def dev(port: int, instances: int, *, live: bool, state_dir: Path) -> None:
     if port + instances - 1 > _LAST_PORT:
         raise click.UsageError(f"{instances} servers from port {port} up go beyond port {_LAST_PORT}.")
     try:
-        run(Options(state_folder=state_dir, port=port, instances=instances, live=live), os.environ)
+        with told_if_wrong():
+            run(Options(state_folder=state_dir, port=port, instances=instances, live=live), os.environ)
     except DevError as error:
         raise click.ClickException(str(error)) from None
 
@@ -120,7 +121,7 @@ def migrate() -> None:
     with told_if_wrong():
         database_url = read_one(os.environ, "database_url")
     if not database_url:
-        raise WrongSettings("DATABASE_URL: not given; it is required")
+        raise WrongSettings(f"DATABASE_URL: {NOT_GIVEN}")
     try:
         upgrade(database_url)
     except MigrationError as error:

@@ -29,7 +29,8 @@ def upgrade(database_url: str) -> None:
     try:
         command.upgrade(alembic_config(database_url), "head")
     except (*AWAY, SQLAlchemyError, CommandError) as error:
-        raise MigrationError(f"The database could not be migrated: {_first_line_of(error)}") from error
+        to_do = ": check DATABASE_URL, and that Postgres runs there" if isinstance(error, OSError) else ""
+        raise MigrationError(f"The database could not be migrated: {_first_line_of(error)}{to_do}") from error
     except ValueError as error:
         # asyncpg names the part that it could not read, which may be a piece of the password.
         raise MigrationError("The database could not be migrated: DATABASE_URL cannot be read.") from error

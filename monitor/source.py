@@ -29,6 +29,7 @@ _ASK_EVERY_S = 0.25  # no instance sends more often
 _REPLY_TIMEOUT_S = 0.7  # with the second between two words: a Redis that hangs is noticed within 2 s
 _FIRST_RETRY_S = 0.25
 _LAST_RETRY_S = 2.0
+_TO_DO = "check REDIS_URL or --redis-url, and that it runs there"
 
 Word = Literal["watch", "snapshot"]
 
@@ -116,9 +117,9 @@ class RedisSource:
                 async with _client_of(self._redis_url) as redis, redis.pubsub() as feed:
                     await self._listen_on(redis, feed, hear)
             except _UnusableURLError:
-                hear(Lost("this is not the URL of a Redis"))
+                hear(Lost(f"this is not the URL of a Redis: {_TO_DO}"))
             except (RedisError, OSError) as error:
-                hear(Lost(str(error) or type(error).__name__))
+                hear(Lost(f"{str(error).rstrip('.') or type(error).__name__}: {_TO_DO}"))
             await asyncio.sleep(self._retry_s)
             self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
 

@@ -6,6 +6,7 @@ Returns when somebody asked for the end, and raises DevError when something else
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from pathlib import Path
 import trio
 from msgspec.structs import replace
 
-from core.environment import SettingsError, read, without_files
+from core.environment import read, without_files
 from core.migrate import MigrationError, upgrade
-from core.settings import SECRETS, Settings
+from core.settings import SECRETS, Settings, load_settings
 from server.auth import issue_token
 from server.local import processes, running_postgres, running_valkey
 from server.local.banner import Banner
@@ -29,6 +30,8 @@ from server.local.upstream import SIMULATE, upstream
 DEFAULT_STATE_FOLDER = Path(".cryptopulse")
 # -P: a folder called `core` where the command is given must not be taken for ours.
 _SERVE = (sys.executable, "-P", "-m", "cryptopulse", "serve")
+# Known only when they run; until then something that can be used.
+_ITS_OWN = {"REDIS_URL": "redis://-", "DATABASE_URL": "postgresql://-"}
 _READY_WITHIN_S = 20
 _LEFTOVER_PATIENCE_S = 2.0
 _TOKEN_S = 7 * 86_400
@@ -54,15 +57,17 @@ class Options:
 
 
 def run(options: Options, environment: Mapping[str, str]) -> None:
-    """Serve until somebody asks for the end; raise DevError if it comes otherwise."""
+    """Serve until somebody asks for the end; raise DevError if it comes otherwise, SettingsError if it cannot begin."""
     state = StateFolder(options.state_folder)
     stop = Stop()
     try:
         with state.locked():
             # What the user has set comes before what was made up.
-            trio.run(_Dev(options, state, {**state.secrets(), **without_files(environment, SECRETS)}, stop).run)
+            given = {**state.secrets(), **without_files(environment, SECRETS)}
+            settings = load_settings({**given, **_ITS_OWN})
+            trio.run(_Dev(options, state, given, settings, stop).run)
             state.forget()
-    except (StateError, SettingsError) as error:
+    except StateError as error:
         raise DevError(str(error)) from None
     if stop.failure:
         raise DevError(stop.failure)
@@ -73,6 +78,7 @@ class _Dev:
     options: Options
     state: StateFolder
     environment: Mapping[str, str]
+    settings: Settings  # of the servers, but for what dev brings
     stop: Stop
 
     async def run(self) -> None:
@@ -124,11 +130,21 @@ class _Dev:
     async def _ports_are_free(self) -> None:
         for port in self.options.ports:
             if taken(self.environment.get("HOST"), port):
-                another = self.options.port + 100
+                another = self._options_of(self.options.port + 100)
                 await self.stop.here_because(
-                    f"port {port} is taken: end what listens there, or choose another, such as --port {another} "
-                    f"(make dev ARGS='--port {another}')"
+                    f"port {port} is taken: end what listens there, or choose another, such as {shlex.join(another)} "
+                    f"(make dev ARGS={shlex.quote(shlex.join(another))})"
                 )
+
+    def _options_of(self, port: int) -> list[str]:
+        """What the command line asked for, with another port."""
+        folder, instances = self.options.state_folder, self.options.instances
+        return [
+            *(("--state-dir", str(folder)) if folder != DEFAULT_STATE_FOLDER else ()),
+            *("--port", str(port)),
+            *(("--instances", str(instances)) if instances > 1 else ()),
+            *(("--live",) if self.options.live else ()),
+        ]
 
     async def _migrate(self, database_url: str) -> None:
         try:
@@ -144,7 +160,6 @@ class _Dev:
 
     def _banner(self, running: Running, prices: str) -> Banner:
         folder = self.options.state_folder
-        secret = self.environment["JWT_SECRET"]
         return Banner(
             urls=running.urls,
             upstream=prices,
@@ -152,19 +167,16 @@ class _Dev:
             state_folder=str(folder.absolute()),
             monitor="make monitor" + ("" if folder == DEFAULT_STATE_FOLDER else f" ARGS='--state-dir {folder}'"),
             token=issue_token(
-                secret,
+                self.settings.jwt_secret.get_secret_value(),
                 subject="dev",
                 username="dev",
                 expires_s=_TOKEN_S,
-                issuer=self.environment.get("JWT_ISSUER") or None,
-                audience=self.environment.get("JWT_AUDIENCE") or None,
+                issuer=self.settings.jwt_issuer,
+                audience=self.settings.jwt_audience,
             ),
-            window_s=self._setting("batch_window_ms") / 1000,
-            threshold=self._setting("batch_threshold"),
+            window_s=self.settings.batch_window_ms / 1000,
+            threshold=self.settings.batch_threshold,
         )
-
-    def _setting(self, name: str) -> int:
-        return int(self.environment.get(name.upper()) or Settings.model_fields[name].default)
 
 
 def _end_leftover(name: str, pid: int) -> None:

@@ -11,6 +11,7 @@ from math import ceil, inf
 from statistics import median
 from typing import Literal
 
+import asyncpg
 import msgspec
 import trio
 import trio_asyncio
@@ -136,10 +137,16 @@ async def _postgres(settings: Settings) -> list[Finding]:
             url = settings.database_url.get_secret_value()
             schema: Schema = await trio.to_thread.run_sync(look, url, abandon_on_cancel=True)
     except (DatabaseAway, trio.TooSlowError) as error:
-        told = str(error) or f"no answer within {_POSTGRES_S:.0f} s"
-        to_do = "check DATABASE_URL, and that it runs there"
-        return [Finding("Postgres", "trouble", f"cannot be reached: {told}", to_do)]
+        return [_away(error)]
     return [Finding("Postgres", "well", f"Postgres {schema.server}"), _migrations(schema)]
+
+
+def _away(error: Exception) -> Finding:
+    if isinstance(error.__cause__, asyncpg.PostgresError):
+        to_do = "check user, password and database in DATABASE_URL, or see to Postgres"
+        return Finding("Postgres", "trouble", f"refuses us: {error}", to_do)
+    told = str(error) or f"no answer within {_POSTGRES_S:.0f} s"
+    return Finding("Postgres", "trouble", f"cannot be reached: {told}", "check DATABASE_URL, and that it runs there")
 
 
 def _migrations(schema: Schema) -> Finding:

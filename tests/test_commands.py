@@ -54,6 +54,7 @@ class TestConfig:
                 "JWT_SECRET: *** given; allowed: at least 32 bytes, for example the output of `openssl rand -hex 32`",
             ],
         )
+        assert ended.stderr.startswith("set what is missing in the environment, as .env.example shows;")
         ended = run("config", "check", "--json", **wrong)
         told = json.loads(ended.stdout)
         assert (ended.returncode, told["ok"]) == (1, False)
@@ -79,6 +80,20 @@ class TestConfig:
             ["BATCH_RIDE_ALONG", "true", "(default)"],
         ]
         assert "canary" not in "".join(lines)
+
+    def test_what_is_known_is_shown_where_some_are_missing(self) -> None:
+        ended = run("config", "show", ADMIN_USER="ada", BATCH_THRESHOLD="4")
+        rows = [line.split() for line in ended.stdout.splitlines()]
+        assert (ended.returncode, len(rows)) == (2, len(Settings.model_fields))
+        assert ["ADMIN_USER", "ada", "(environment)"] in rows
+        assert ["BATCH_THRESHOLD", "4", "(environment)"] in rows
+        assert [name for name, *rest in rows if rest == ["-", "(missing)"]] == [
+            "ADMIN_PASS",
+            "JWT_SECRET",
+            "DATABASE_URL",
+            "REDIS_URL",
+        ]
+        assert ended.stderr.startswith("set what is missing in the environment, as .env.example shows;")
 
     def test_wrong_settings_are_not_shown_but_told(self) -> None:
         ended = run("config", "show", **GOOD | {"PORT": "x"})
@@ -108,14 +123,24 @@ class TestDoctor:
             state.record(Running(redis_url, settings=settings))
             found = run("doctor", "--state-dir", str(tmp_path), BATCH_THRESHOLD="5")
             given = run("doctor", "--state-dir", str(tmp_path), **GOOD)
+            half = run("doctor", "--state-dir", str(tmp_path), DATABASE_URL=migrated_url)
         assert (found.returncode, found.stderr) == (0, "")
         assert found.stdout.startswith(f"well     Settings   those of the dev that runs in {tmp_path}\n")
         assert "http://127.0.0.1:1 was not asked" in found.stdout
         assert given.stdout.startswith("well     Settings   those of the environment\n")
 
+        assert half.returncode == 2
+        assert half.stderr.splitlines()[-1] == (
+            "the environment was read, since it has DATABASE_URL: "
+            f"`unset DATABASE_URL` to look at the dev that runs in {tmp_path}"
+        )
+
         ended = run("doctor", "--state-dir", str(tmp_path))
         assert ended.returncode == 2, "what a dev left that ended is not looked at"
-        assert "REDIS_URL: not given; it is required" in ended.stderr.splitlines()
+        assert ended.stderr.splitlines()[-2:] == [
+            "REDIS_URL: not given; it is required",
+            f"no dev runs in {tmp_path}: start one with `make dev`, or set these, as .env.example shows",
+        ]
 
     def test_what_it_does_for_coingecko_is_no_part_of_its_answer(self, redis_url: str, migrated_url: str) -> None:
         given = GOOD | {

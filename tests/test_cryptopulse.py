@@ -211,6 +211,11 @@ class TestSimulate:
         assert result.exit_code == 1
         assert only_line(result.stderr).startswith(f"Error: {path} cannot be read: line 2: A coin id is")
 
+    def test_where_there_is_no_trace_the_help_is_named_which_tells_its_form(self, tmp_path: Path) -> None:
+        result = run("simulate", str(tmp_path / "none"))
+        assert result.exit_code == 2
+        assert "No such file or directory. `cryptopulse simulate --help` says what a trace is." in result.stderr
+
     def test_a_wrong_setting_is_named(self, trace: str) -> None:
         result = run("simulate", trace, BATCH_THRESHOLD="three")
         assert (result.exit_code, only_line(result.stderr).partition(":")[0]) == (2, "BATCH_THRESHOLD")
@@ -239,7 +244,9 @@ class TestMigrate:
     def test_a_database_that_does_not_answer_is_one_line(self) -> None:
         result = run("migrate", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
         assert result.exit_code == 1
-        assert only_line(result.stderr).startswith("Error: The database could not be migrated")
+        told = only_line(result.stderr)
+        assert told.startswith("Error: The database could not be migrated: ")
+        assert told.endswith(": check DATABASE_URL, and that Postgres runs there")
 
 
 def test_serve_names_each_setting_that_is_missing_and_exits_with_2() -> None:

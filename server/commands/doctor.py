@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - `cryptopulse --help` should not wait for this
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,10 @@ def doctor(state_dir: Path, *, upstream: bool, as_json: bool) -> None:
     import msgspec
     import trio
 
-    from server.commands.wrong_settings import told_if_wrong
     from server.doctor import Finding, examine
     from server.logs import configure_logs
 
-    with told_if_wrong():
-        settings, whose = _settings(state_dir)
+    settings, whose = _settings(state_dir)
     configure_logs("error")
     found = trio.run(partial(examine, settings, ask_upstream=upstream))
     findings = [Finding("Settings", "well", f"those of {whose}"), *found]
@@ -51,19 +50,32 @@ def doctor(state_dir: Path, *, upstream: bool, as_json: bool) -> None:
 
 def _settings(state_dir: Path) -> "tuple[Settings, str]":
     """The settings to look at, and whose they are."""
-    from core.environment import read, without_files
+    from core.environment import FILE, without_files
     from core.settings import SECRETS, load_settings
+    from server.commands.wrong_settings import told_if_wrong
     from server.local.state import StateError, StateFolder
 
-    where = read(os.environ, ("redis_url", "database_url"), SECRETS)
-    if where.values or where.problems:
-        return load_settings(), "the environment"
     state = StateFolder(state_dir)
+    urls = {"redis_url", "database_url"}
+    where = [name for name, value in os.environ.items() if value and name.lower().removesuffix(FILE) in urls]
     try:
         running = state.running()
-        if running is None:
-            return load_settings(), "the environment"
-        given = {**state.secrets(), **without_files(os.environ, SECRETS), **running.settings}
+        if running is None or where:
+            with told_if_wrong(_if_missing(state_dir, where, dev_runs=running is not None)):
+                return load_settings(), "the environment"
+        with told_if_wrong():
+            given = {**state.secrets(), **without_files(os.environ, SECRETS), **running.settings}
+            return load_settings(given), f"the dev that runs in {state.path}"
     except StateError as error:
         raise click.ClickException(str(error)) from None
-    return load_settings(given), f"the dev that runs in {state.path}"
+
+
+def _if_missing(state_dir: Path, where: Sequence[str], *, dev_runs: bool) -> str:
+    if not where:
+        return f"no dev runs in {state_dir}: start one with `make dev`, or set these, as .env.example shows"
+    if not dev_runs:
+        return ""
+    return (
+        f"the environment was read, since it has {' and '.join(where)}: "
+        f"`unset {' '.join(where)}` to look at the dev that runs in {state_dir}"
+    )

@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415 - `cryptopulse --help` should not wait for this
 
 import os
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 # What only a server needs.
-_MADE_UP = {
+MADE_UP = {
     "ADMIN_USER": "-",
     "ADMIN_PASS": "-",
     "JWT_SECRET": "-" * 32,
@@ -27,8 +27,16 @@ _WITHOUT_CACHE = (
 )
 
 
+class _Trace(click.File):
+    """A file, of whose form the help tells."""
+
+    def fail(self, message: str, param: click.Parameter | None = None, ctx: click.Context | None = None) -> NoReturn:
+        """Say where to read what it is to be."""
+        super().fail(f"{message}. `cryptopulse simulate --help` says what a trace is.", param, ctx)
+
+
 @click.command()
-@click.argument("trace", type=click.File(encoding="utf-8"))
+@click.argument("trace", type=_Trace(encoding="utf-8"))
 @click.option(
     "--latency-ms", type=click.FloatRange(0, 60_000), default=300, show_default=True, help="What a call takes upstream."
 )
@@ -61,8 +69,8 @@ def simulate(trace: TextIO, latency_ms: float, *, as_json: bool) -> None:
 def _settings_without_secrets() -> "Settings":
     from core.settings import load_settings
 
-    given = {name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(_MADE_UP))}
-    return load_settings(given | _MADE_UP)
+    given = {name: value for name, value in os.environ.items() if not name.upper().startswith(tuple(MADE_UP))}
+    return load_settings(given | MADE_UP)
 
 
 def _told(forecast: "Forecast", calls_per_month: int | None) -> str:

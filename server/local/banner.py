@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _PRICE = "/v1/price/bitcoin"
+_WORTH_SEEING = r"grep -oE '^x-batch.*|\{.*\}'"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ class Banner:
 
     def _shared(self) -> list[str]:
         where = ", whichever server they ask" if len(self.urls) > 1 else ""
-        crowd = [self.urls[place % len(self.urls)] + _PRICE for place in range(self.threshold)]
+        crowd = " ".join(self.urls[place % len(self.urls)] + _PRICE for place in range(self.threshold))
         return [
             f"{self.threshold} at once do not wait, and share one upstream call{where}:",
             "",
-            # Not `curl -Z`, which shows a progress meter even when told to be silent.
-            f"  echo {' '.join(crowd)} | xargs -n 1 -P {self.threshold} {self._curl()}",
+            # Into a pipe curl writes an answer as a whole, but for the end of its last line; `curl -Z` shows a progress
+            # meter even when told to be silent.
+            f"  for url in {crowd}; do {self._curl()} $url & done | {_WORTH_SEEING}",
         ]
 
     def _curl(self) -> str:
-        return rf"curl -s -w '\n' -H 'Authorization: Bearer {self.token}'"
+        return rf"curl -si -w '\n' -H 'Authorization: Bearer {self.token}'"

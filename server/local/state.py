@@ -49,7 +49,8 @@ class StateFolder:
         with lock:
             if not _try_lock(lock.fileno()):
                 raise StateError(
-                    f"another `cryptopulse dev` runs in {self.path}: stop it, or give this one another --state-dir"
+                    f"another `cryptopulse dev` runs in {self.path}: stop it, or give this one a folder and ports "
+                    "of its own, such as --state-dir OTHER --port 3100 (make dev ARGS='--state-dir OTHER --port 3100')"
                 )
             yield
 

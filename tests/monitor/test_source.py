@@ -189,7 +189,9 @@ class DeafRedis:
 def test_a_redis_that_takes_words_but_tells_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(listener: Listener) -> None:
         for _ in range(2):
-            assert await listener.wait_for(lambda _: True) == Lost("Nothing is heard from Redis.")
+            lost = await listener.wait_for(lambda _: True)
+            assert isinstance(lost, Lost)
+            assert lost.reason.startswith("Nothing is heard from Redis: check REDIS_URL")
 
     monkeypatch.setattr(source, "_client_of", lambda _: DeafRedis())
     monkeypatch.setattr(source, "_WORD_EVERY_S", 0.01)
@@ -287,5 +289,6 @@ def test_a_wrong_url_shows_the_banner_and_does_not_crash() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while app.picture().header().link != "lost":
                     await pilot.pause()
+            assert "REDIS_URL" in app.picture().header().lost_reason
 
     run_plain(look())

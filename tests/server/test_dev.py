@@ -170,7 +170,7 @@ def curls_of(banner: str) -> list[tuple[str, list[str]]]:
         if "curl -s" in line:
             words = shlex.split(line)
             token = next(word for word in words if word.startswith("Authorization")).split()[-1]
-            found.append((token, [word for word in words if word.startswith("http")]))
+            found.append((token, [word.rstrip(";") for word in words if word.startswith("http")]))
     return found
 
 
@@ -246,11 +246,16 @@ async def test_a_second_one_in_the_same_folder_or_on_the_same_port_is_told_so(us
         same_folder = await stack.enter_async_context(started(used, *options(used, free_ports(1))))
         assert await same_folder.status() == 1
         assert same_folder.errors.splitlines()[-1] == (
-            f"Error: another `cryptopulse dev` runs in {used}: stop it, or give this one another --state-dir"
+            f"Error: another `cryptopulse dev` runs in {used}: stop it, or give this one a folder and ports "
+            "of its own, such as --state-dir OTHER --port 3100 (make dev ARGS='--state-dir OTHER --port 3100')"
         )
         same_port = await stack.enter_async_context(started(folder, *options(folder, port)))
         assert await same_port.status() == 1
-        assert same_port.errors.splitlines()[-1].startswith(f"Error: port {port} is taken: end what listens there")
+        instead = f"--state-dir {folder} --port {port + 100}"
+        assert same_port.errors.splitlines()[-1] == (
+            f"Error: port {port} is taken: end what listens there, or choose another, such as {instead} "
+            f"(make dev ARGS='{instead}')"
+        )
         statuses: list[int] = []
         await get(f"http://127.0.0.1:{port}/health/ready", "none", statuses)
         assert statuses == [200]
@@ -272,12 +277,15 @@ async def test_a_child_that_ends_by_itself_ends_everything_and_is_named(used: Pa
         assert await all_gone(pids)
 
 
-async def test_a_wrong_setting_of_the_users_ends_it_with_the_servers_own_words(used: Path) -> None:
-    port = free_ports(1)
-    async with started(used, *options(used, port), BATCH_THRESHOLD="many") as dev:
-        assert await dev.status() == 1
-        assert "BATCH_THRESHOLD: 'many' given" in dev.errors
-        assert f"Error: the server on port {port} ended by itself (exit status 2)" in dev.errors
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+async def test_a_wrong_setting_of_the_users_is_told_before_anything_is_started(folder: Path) -> None:
+    async with started(folder, *options(folder, free_ports(1)), BATCH_THRESHOLD="many") as dev:
+        assert await dev.status() == 2
+        assert dev.errors == "BATCH_THRESHOLD: 'many' given; allowed: a whole number\n"
+        assert names_in(folder) == {"lock", "secrets.json"}
 
 
 async def test_live_starts_no_simulator(used: Path) -> None:

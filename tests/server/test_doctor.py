@@ -101,6 +101,14 @@ async def test_whoever_is_away_is_named_with_what_to_check_and_no_secret() -> No
     assert "canary" not in str(findings)
 
 
+async def test_a_postgres_that_refuses_us_is_not_said_to_be_away(migrated_url: str) -> None:
+    stranger = urlsplit(migrated_url)
+    url = stranger._replace(netloc=f"nobody:wrong@{stranger.hostname}:{stranger.port}").geturl()
+    [refused] = of(await examine(make_settings(redis_url=NOBODY["redis_url"], database_url=url)), "Postgres")
+    assert refused.told.startswith("refuses us: ")
+    assert refused.to_do.startswith("check user, password and database in DATABASE_URL")
+
+
 async def test_whoever_says_nothing_is_left_after_a_while(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

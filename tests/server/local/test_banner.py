@@ -15,7 +15,8 @@ ONE = Banner(
 PRICE = "http://127.0.0.1:{}/v1/price/bitcoin"
 
 
-CURL = r"curl -s -w '\n' -H 'Authorization: Bearer aaa.bbb.ccc'"
+CURL = r"curl -si -w '\n' -H 'Authorization: Bearer aaa.bbb.ccc'"
+GREP = r"grep -oE '^x-batch.*|\{.*\}'"
 
 
 def commands(banner: Banner) -> list[str]:
@@ -24,7 +25,10 @@ def commands(banner: Banner) -> list[str]:
 
 def test_there_is_a_request_to_paste_and_a_crowd_of_them() -> None:
     price = PRICE.format(3000)
-    assert commands(ONE) == [f"{CURL} {price}", f"echo {price} {price} {price} | xargs -n 1 -P 3 {CURL}"]
+    assert commands(ONE) == [
+        f"{CURL} {price}",
+        f"for url in {price} {price} {price}; do {CURL} $url & done | {GREP}",
+    ]
 
 
 def test_with_two_servers_each_has_its_request_and_the_crowd_asks_both() -> None:
@@ -32,7 +36,7 @@ def test_with_two_servers_each_has_its_request_and_the_crowd_asks_both() -> None
     assert commands(replace(ONE, urls=["http://127.0.0.1:3000", "http://127.0.0.1:3001"])) == [
         f"{CURL} {one}",
         f"{CURL} {other}",
-        f"echo {one} {other} {one} | xargs -n 1 -P 3 {CURL}",
+        f"for url in {one} {other} {one}; do {CURL} $url & done | {GREP}",
     ]
 
 
