@@ -216,7 +216,7 @@ async def _permit(ledger: Ledger) -> tuple[float, Permit]:
         wait_s = permit.wait_ms / 1000 if isinstance(permit.wait_ms, int) else inf
         if not wait_s or asked_at + wait_s > give_up_at:
             return asked_at, permit
-        await trio.sleep(wait_s)
+        await trio.sleep(wait_s)  # a timer: the budget gives the next call by the clock
 
 
 async def _ask(coingecko: CoinGecko, *, start_by: float) -> str:
