@@ -4,7 +4,8 @@
     nursery.start_soon(readers.watch)
     readers.join(sock, connection.take_in)  # called whenever something is there, until it leaves
 
-A task of its own for each would cost a request a task switch and two system calls, and a waiting one a quarter of its memory.
+A task of its own for each would cost a request a task switch and two system calls, and take a third more memory while
+it waits.
 """
 
 import selectors
