@@ -5,7 +5,7 @@ The layers, from the front door down; imports point only downwards:
     service                    the whole core, opened and closed in order
     forecast                   what recorded traffic would cost; simulation: the flush policy on a virtual clock
     snapshots, metrics         how this instance stands, for monitors; for Prometheus
-    price_desk                 admit(coins): charge, join, wait, answer
+    price_desk                 ask(coins): charge, join, wait, answer; price_request: one request, from ask to answer
     windows                    one for each batch that somebody waits for here, in one nursery; alone settles them
     rounds, window             the one task that claims, for all windows; one batch's life here, until full or due
     coin_list                  the list of all coins, asked for rarely

@@ -1,14 +1,23 @@
 """What becomes of a request when it is admitted, coin by coin, as the script of admission answers."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from core.batches import Wanted
-from core.freshness import AtHand, Latest
+from core.freshness import AtHand, Freshness, Latest
 from core.limits import Charge
 from core.prices import Price
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Who asks for which coins, and how old their prices may be."""
+
+    caller: str
+    wanted: Sequence[Wanted]
+    freshness: Freshness
 
 
 class Joined(msgspec.Struct, frozen=True):

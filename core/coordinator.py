@@ -1,13 +1,15 @@
 """The Lua scripts as methods of the same names. Makes no decisions; all raise RedisUnavailable."""
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import msgspec
 import trio
 
 from core import keys, lua
-from core.admissions import Admissions, admission_in, price_at_hand
-from core.batches import Result, Trigger, Wanted
+from core.admissions import Admissions, Ask, admission_in, price_at_hand
+from core.batches import Result, Trigger
 from core.completions import completion_of, report_of
 from core.errors import OutboxFull
 from core.flush_policy import View
@@ -32,6 +34,8 @@ LATEST_MS = 86_400_000
 COINS_A_UNIT = 50
 # Some 200 MB of Redis: at ten prices a second, more than a day without Postgres.
 OUTBOX_BOUND = 1_000_000
+
+_ADMISSION_KEYS = (keys.PREFIX, keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDING)
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -101,26 +105,34 @@ class Coordinator:
             raise OverLimit(charge)
         return charge
 
-    async def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
-        """Charge a caller once, and have each coin's open batch joined; or raise OverLimit or OutboxFull."""
-        verdict, *rest = await self._link.run_script(
+    async def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
+        """Charge the caller of each once, and have each coin's open batch joined; or tell why not."""
+        now_ms, *answers = await self._link.run_script(
             lua.ADMIT,
-            [keys.PREFIX, keys.limit_of(caller), keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDING],
-            [
-                *self._admission_terms,
-                -(-len(wanted) // COINS_A_UNIT),
-                *_allowed(freshness, honour=self._settings.upstream_honour_cache),
-                *(part for coin in wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), next(self._ids))),
-            ],
+            [*_ADMISSION_KEYS, *(keys.limit_of(ask.caller) for ask in asks)],
+            [*self._admission_terms, *chain.from_iterable(map(self._terms_of, asks))],
         )
+        return [self._admissions_in(ask, answer, now_ms) for ask, answer in zip(asks, answers, strict=True)]
+
+    def _terms_of(self, ask: Ask) -> list[str | int]:
+        """What one asks for, as the script of admission takes it."""
+        return [
+            -(-len(ask.wanted) // COINS_A_UNIT),
+            *_allowed(ask.freshness, honour=self._settings.upstream_honour_cache),
+            len(ask.wanted),
+            *(part for coin in ask.wanted for part in (coin.coin_id, ",".join(coin.vs_currencies), next(self._ids))),
+        ]
+
+    def _admissions_in(self, ask: Ask, answer: list[Any], now_ms: int) -> Admissions | OverLimit | OutboxFull:
+        """Read what became of one."""
+        verdict, *rest = answer
         if verdict == b"outbox full":
-            raise OutboxFull
-        remaining, reset_ms, *answers = rest
-        charge = _charge(caller, self._settings.throttle_global_limit, remaining, reset_ms)
+            return OutboxFull()
+        remaining, reset_ms, *each = rest
+        charge = _charge(ask.caller, self._settings.throttle_global_limit, remaining, reset_ms)
         if verdict == b"limited":
-            raise OverLimit(charge)
-        now_ms, *each = answers
-        of_coins = [admission_in(coin, answer, now_ms) for coin, answer in zip(wanted, each, strict=True)]
+            return OverLimit(charge)
+        of_coins = [admission_in(coin, answer, now_ms) for coin, answer in zip(ask.wanted, each, strict=True)]
         return Admissions(charge, of_coins)
 
     async def pending(self, most: int) -> Outlook:

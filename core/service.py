@@ -1,7 +1,7 @@
 """The core, opened: each part outlives those below it, and the closing of the blocks is the shutdown.
 
     async with trio_asyncio.open_loop(), open_core(settings) as core:
-        with await core.desk.admit([Wanted("bitcoin", ("usd",))], caller="user:ann") as admitted: ...
+        with core.desk.ask([Wanted("bitcoin", ("usd",))], caller="user:ann") as request: ...
 
 A background task that crashes ends the block with its error: better no service than one that only looks alive.
 """
@@ -87,6 +87,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         await nursery.start(link.run)
         await nursery.start(writer.run)
         await nursery.start(windows.run)
+        await nursery.start(desk.run)
         await nursery.start(feed.run)
         nursery.start_soon(broadcast.run, snapshots)
         nursery.start_soon(lag.run)

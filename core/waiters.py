@@ -1,9 +1,10 @@
 """A request for one coin that was admitted, and waits on this instance for its batch."""
 
+from collections.abc import Callable
+
 import trio
 
 from core.batches import Quote, Result
-from core.bell import Bell
 from core.errors import (
     CryptoPulseError,
     OverBudget,
@@ -21,7 +22,7 @@ _TROUBLE = (UpstreamFailed, UpstreamLimited, OverBudget, ResultTimeout, Unavaila
 
 
 class Waiter:
-    """One admitted request for a coin, and the quotes it will get.
+    """One admitted request for a coin, and the quotes it will get; `tell` hears once when it is settled.
 
     Should the upstream fail, prices `at_hand` stand in for up to `stale_if_error_s` seconds after they were fetched.
     """
@@ -30,6 +31,7 @@ class Waiter:
         self,
         coin_id: str,
         deadline: float,
+        tell: Callable[[], None],
         batch_id: str | None = None,
         at_hand: AtHand | None = None,
         stale_if_error_s: int = 0,
@@ -42,7 +44,7 @@ class Waiter:
         self.admitted_at = trio.current_time()
         self._settled_at: float | None = None
         self._outcome: Result | AtHand | CryptoPulseError | None = None
-        self._settled = Bell()
+        self._tell = tell
 
     def __lt__(self, other: "Waiter") -> bool:
         """Whether its deadline is earlier."""
@@ -53,7 +55,7 @@ class Waiter:
         if self._outcome is None:
             self._outcome = outcome
             self._settled_at = trio.current_time()
-            self._settled.ring()
+            self._tell()
 
     @property
     def is_answered(self) -> bool:
@@ -67,11 +69,6 @@ class Waiter:
         """How long it took to come to an outcome, or has taken so far."""
         until = trio.current_time() if self._settled_at is None else self._settled_at
         return until - self.admitted_at
-
-    async def settled(self) -> None:
-        """Wait for what the batch comes to, at most until the deadline, which its window keeps."""
-        if self._outcome is None:
-            await self._settled.wait()
 
     def quote(self, vs_currency: str) -> Quote:
         """This request's quote in a currency that it asked for, once it is settled.

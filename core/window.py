@@ -85,10 +85,10 @@ class Window:
 
     def settle(self, outcome: Result | CryptoPulseError) -> None:
         """Answer everybody who waits here, and end."""
-        for waiter in self.waiters:
-            waiter.settle(outcome)
-        self.waiters.clear()
+        waiters, self.waiters = self.waiters, set()  # whoever is answered leaves
         self._stir()
+        for waiter in waiters:
+            waiter.settle(outcome)
 
     def is_too_late(self, call_at: float) -> bool:
         """Whether somebody would no longer wait when the next upstream call may be made; none is under way for them."""
@@ -100,8 +100,8 @@ class Window:
         if not self.is_too_late(call_at):
             return
         for waiter in [waiter for waiter in self.waiters if waiter.deadline < call_at]:
-            waiter.settle(refusal)
             self.leave(waiter)
+            waiter.settle(refusal)
 
     async def run(self, tell_ripe: Callable[[], None]) -> None:
         """Say each time that the batch is ripe, until it is settled or nobody waits for it here."""
@@ -124,8 +124,8 @@ class Window:
         now = trio.current_time()
         while self._deadlines and self._deadlines[0].deadline <= now:
             waiter = heappop(self._deadlines)
-            waiter.settle(ResultTimeout("No price arrived in time. Try again."))
             self.waiters.discard(waiter)
+            waiter.settle(ResultTimeout("No price arrived in time. Try again."))
 
     def _stir(self) -> None:
         self._stirred.ring()

@@ -211,8 +211,8 @@ class Windows:
 
     def settle(self, window: Window, outcome: Result | CryptoPulseError) -> None:
         """Answer everybody who waits in a window."""
-        window.settle(outcome)
         self._forget(window)
+        window.settle(outcome)
 
     def _open(self, coin_id: str, joined: Joined) -> Window:
         due_at = trio.current_time() + joined.due_in_ms / 1000

@@ -11,7 +11,7 @@ from core.batches import Quote, Wanted
 from core.coordinator import COINS_A_UNIT
 from core.errors import BadInput, CryptoPulseError
 from core.freshness import Freshness
-from core.price_desk import Admitted
+from core.price_request import PriceRequest
 from core.waiters import Waiter
 from server.asked import Asked
 from server.auth import User
@@ -39,12 +39,12 @@ async def ask(asked: Asked, wanted: Sequence[Wanted], user: User, freshness: Fre
     OutboxFull, RedisUnavailable, ShuttingDown.
     """
     _check_payable(len(wanted), asked.services.settings.throttle_global_limit)
-    with await asked.services.desk.admit(wanted, caller=user.caller, freshness=freshness) as admitted:
-        _note(admitted, asked.notes)
-        # One after the other, since each has the same deadline.
-        for waiter in admitted.waiters:
-            await waiter.settled()
-        return [_outcome(coin, waiter) for coin, waiter in zip(wanted, admitted.waiters, strict=True)]
+    with asked.services.desk.ask(wanted, caller=user.caller, freshness=freshness) as request:
+        try:
+            await request.over()
+        finally:
+            _note(request, asked.notes)
+        return [_outcome(coin, waiter) for coin, waiter in zip(wanted, request.admitted(), strict=True)]
 
 
 def _check_payable(coins: int, limit: int) -> None:
@@ -56,9 +56,9 @@ def _check_payable(coins: int, limit: int) -> None:
         )
 
 
-def _note(admitted: Admitted, notes: Notes) -> None:
-    notes.charge = admitted.charge
-    batches = {waiter.batch_id for waiter in admitted.waiters}
+def _note(request: PriceRequest, notes: Notes) -> None:
+    notes.charge = request.charge
+    batches = {waiter.batch_id for waiter in request.waiters}
     if len(batches) == 1:
         notes.batch_id = batches.pop()
 

@@ -1,20 +1,20 @@
--- Charges the caller once, and for each coin answers from what is at hand, or joins the coin's open batch, or opens one.
--- Says so on the feed when that fills the batch. A coin that CoinGecko was lately found not to know gets no batch, nor
--- does one whose earliest call lies beyond the deadline. If nothing is left for any coin, nothing is charged.
--- KEYS    1 prefix  2 the caller's log  3 outbox  4 feed  5 budget  6 pending
+-- For each of several requests: charges the caller once, and for each coin answers from what is at hand, or joins the
+-- coin's open batch, or opens one. Says so on the feed when that fills the batch. A coin that CoinGecko was lately found
+-- not to know gets no batch, nor does one whose earliest call lies beyond the deadline. If nothing is left for any coin of
+-- a request, nothing is charged for it.
+-- KEYS    1 prefix  2 outbox  3 feed  4 budget  5 pending  6 ... the log of each request's caller
 -- ARGV    1 limit  2 limit window ms  3 threshold  4 window ms  5 ms to keep a batch  6 most prices the outbox
---         may hold  7 ms to the deadline  8, 9, 10 terms of the budget  11 most coins a call  12 cost
---         13 how old a price may be, ms, or -1  14 and if the upstream is in trouble  15 1: no fetch at all
---         16 1: prices that CoinGecko calls fresh will do  17, 18, 19 coin, currencies (`usd,eur`), id, should a batch be
---         opened  20, 21, 22 the next ...
--- Answer  {'outbox full'} | {'limited', remaining, reset ms} | {'admitted', remaining, reset ms, now ms, each}
+--         may hold  7 ms to the deadline  8, 9, 10 terms of the budget  11 most coins a call, and for each request:
+--         cost, how old a price may be (ms, or -1), and if the upstream is in trouble, 1: no fetch at all,
+--         1: prices that CoinGecko calls fresh will do, how many coins, and for each coin:
+--         its id, currencies (`usd,eur`), id, should a batch be opened
+-- Answer  {now ms, one a request: {'outbox full'} | {'limited', remaining, reset ms} | {'admitted', remaining, reset ms, each}}
 --         each: {'joined', batch id, size, ms until due, latest prices ...} | {'fresh', latest prices ...} | {'unknown'} |
 --         {'absent'} | {'over budget', ms until the earliest call}; latest prices, one a currency: at:until:size:batch:price
 -- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:latest:<coin>  <prefix>:batch:<id>
 local now, threshold, window, keep = now_ms(), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local deadline, terms, most = tonumber(ARGV[7]), budget_terms(8), tonumber(ARGV[11])
-local max_age, stale, only_at_hand, honour = tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15] == '1', ARGV[16] == '1'
-local next, troubled = next_call(KEYS[5], terms)
+local next, troubled = next_call(KEYS[4], terms)
 local wait = math.max(next - now, 0)
 local in_trouble = wait > 0 and troubled
 
@@ -32,27 +32,28 @@ end
 
 -- In how many ms the earliest call with room for the coin may be made.
 local function call_in(coin)
-  if terms.interval == 0 or redis.call('ZCARD', KEYS[6]) < most then
+  if terms.interval == 0 or redis.call('ZCARD', KEYS[5]) < most then
     return wait
   end
   -- Whoever joined a batch that is due for so long has left it.
-  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - keep)
+  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - keep)
   local id = redis.call('GET', KEYS[1] .. ':open:' .. coin)
-  local before = id and redis.call('ZRANK', KEYS[6], id .. ':' .. coin) or redis.call('ZCARD', KEYS[6])
+  local before = id and redis.call('ZRANK', KEYS[5], id .. ':' .. coin) or redis.call('ZCARD', KEYS[5])
   return wait + math.floor(before / most) * terms.interval
 end
 
-local function without_call(coin, currencies)
+local function without_call(request, coin, currencies)
   if redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1 then
     return { 'unknown' }
   end
-  local fresh = (max_age >= 0 or honour) and at_hand(coin, currencies, max_age, honour)
+  local fresh = (request.age >= 0 or request.honour) and at_hand(coin, currencies, request.age, request.honour)
   if fresh then
     return { 'fresh', unpack(fresh) }
-  elseif only_at_hand then
+  elseif request.only_at_hand then
     return { 'absent' }
   end
   local earliest = call_in(coin)
+  local stale = request.stale
   local fallback = stale >= 0 and (in_trouble or earliest > deadline) and at_hand(coin, currencies, stale, false)
   if fallback then
     return { 'fresh', unpack(fallback) }
@@ -61,7 +62,7 @@ local function without_call(coin, currencies)
   end
 end
 
-local function join(coin, currencies, id)
+local function join(request, coin, currencies, id)
   local open = KEYS[1] .. ':open:' .. coin
   id = redis.call('GET', open) or id
   local batch = KEYS[1] .. ':batch:' .. id
@@ -70,7 +71,7 @@ local function join(coin, currencies, id)
   if not due then
     due = now + window
     redis.call('HSET', batch, 'coin', coin, 'state', 'open', 'due', due, 'fence', 0, 'lease', 0)
-    redis.call('ZADD', KEYS[6], due, id .. ':' .. coin)
+    redis.call('ZADD', KEYS[5], due, id .. ':' .. coin)
   end
   for _, currency in ipairs(currencies) do
     if not string.find(asked, ',' .. currency .. ',', 1, true) then
@@ -81,36 +82,55 @@ local function join(coin, currencies, id)
   local size = redis.call('HINCRBY', batch, 'size', 1)
   -- The batch goes first: should only its name be left, the id is free to be opened again.
   redis.call('PEXPIRE', batch, keep)
-  redis.call('PEXPIRE', KEYS[6], keep)
+  redis.call('PEXPIRE', KEYS[5], keep)
   redis.call('SET', open, id, 'PX', keep)
   if size == threshold then
-    redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'full', batch_id = id, size = size }))
+    redis.call('PUBLISH', KEYS[3], cjson.encode({ type = 'full', batch_id = id, size = size }))
   end
-  local fallback = stale >= 0 and at_hand(coin, currencies, stale, false) or {}
+  local fallback = request.stale >= 0 and at_hand(coin, currencies, request.stale, false) or {}
   return { 'joined', id, size, math.max(due - now, 0), unpack(fallback) }
 end
 
-local wanted, answers, needs_call, all_refused = {}, {}, false, true
-for i = 17, #ARGV, 3 do
-  local currencies = {}
-  for currency in string.gmatch(ARGV[i + 1], '[^,]+') do
-    currencies[#currencies + 1] = currency
+local function admit(request, log)
+  local answers, needs_call, all_refused = {}, false, true
+  for i, want in ipairs(request.wanted) do
+    local answer = without_call(request, want.coin, want.currencies)
+    answers[i] = answer or false
+    needs_call = needs_call or not answer
+    all_refused = all_refused and answer and answer[1] == 'over budget'
   end
-  wanted[#wanted + 1] = { coin = ARGV[i], currencies = currencies, id = ARGV[i + 2] }
-  local answer = without_call(ARGV[i], currencies)
-  answers[#wanted] = answer or false
-  needs_call = needs_call or not answer
-  all_refused = all_refused and answer and answer[1] == 'over budget'
+  if needs_call and redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then
+    return { 'outbox full' }
+  end
+  local cost = all_refused and 0 or request.cost
+  local granted, remaining, reset = charge(log, tonumber(ARGV[1]), tonumber(ARGV[2]), cost)
+  if not granted then
+    return { 'limited', remaining, reset }
+  end
+  for i, want in ipairs(request.wanted) do
+    answers[i] = answers[i] or join(request, want.coin, want.currencies, want.id)
+  end
+  return { 'admitted', remaining, reset, unpack(answers) }
 end
-if needs_call and redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[6]) then
-  return { 'outbox full' }
+
+-- The request whose arguments begin here, and where they end.
+local function read(at)
+  local request = { cost = tonumber(ARGV[at]), age = tonumber(ARGV[at + 1]), stale = tonumber(ARGV[at + 2]) }
+  request.only_at_hand, request.honour, request.wanted = ARGV[at + 3] == '1', ARGV[at + 4] == '1', {}
+  local last = at + 5 + 3 * tonumber(ARGV[at + 5])
+  for i = at + 6, last, 3 do
+    local currencies = {}
+    for currency in string.gmatch(ARGV[i + 1], '[^,]+') do
+      currencies[#currencies + 1] = currency
+    end
+    request.wanted[#request.wanted + 1] = { coin = ARGV[i], currencies = currencies, id = ARGV[i + 2] }
+  end
+  return request, last
 end
-local cost = all_refused and 0 or tonumber(ARGV[12])
-local granted, remaining, reset = charge(KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), cost)
-if not granted then
-  return { 'limited', remaining, reset }
+
+local told, request, last = { now }, nil, 11
+for i = 6, #KEYS do
+  request, last = read(last + 1)
+  told[#told + 1] = admit(request, KEYS[i])
 end
-for i, want in ipairs(wanted) do
-  answers[i] = answers[i] or join(want.coin, want.currencies, want.id)
-end
-return { 'admitted', remaining, reset, now, unpack(answers) }
+return told

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 import trio
 
+from core.admissions import Admissions, Ask
 from core.batches import Quote, Wanted
+from core.coordinator import Coordinator
 from core.errors import CryptoPulseError
+from core.freshness import FETCH, Freshness
 from core.price_desk import PriceDesk
 
 Answer = tuple[float, Quote | CryptoPulseError]  # when, what
@@ -34,12 +37,23 @@ class Asked:
         self, desk: PriceDesk, coin_id: str = "bitcoin", currency: str = "usd", caller: str = "user:a"
     ) -> None:
         try:
-            with await desk.admit([Wanted(coin_id, (currency,))], caller=caller) as admitted:
-                await admitted.waiters[0].settled()
-                answer: Quote | CryptoPulseError = admitted.waiters[0].quote(currency)
+            with desk.ask([Wanted(coin_id, (currency,))], caller=caller) as request:
+                await request.over()
+                answer: Quote | CryptoPulseError = request.admitted()[0].quote(currency)
         except CryptoPulseError as error:
             answer = error
         self.answers.append((trio.current_time(), answer))
+
+
+async def admitted(
+    coordinator: Coordinator, *coin_ids: str, currency: str = "usd", freshness: Freshness = FETCH
+) -> Admissions:
+    """What becomes of a request that is admitted by itself, or raise why it is not."""
+    wanted = [Wanted(coin_id, (currency,)) for coin_id in coin_ids]
+    [answer] = await coordinator.admit([Ask("user:ann", wanted, freshness)])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 async def ask_at_once(asked: Asked, *args: tuple[Any, ...]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from core import keys
-from core.admissions import Absent, Admission, Admissions, Fresh, Joined, Refused, Unknown
+from core.admissions import Absent, Admission, Admissions, Ask, Fresh, Joined, Refused, Unknown
 from core.batches import TRANSITIONS, Result, State, Trigger, Wanted
 from core.callers import Callers
 from core.coingecko import CoinGecko, Fetched, PermitLapsed
@@ -110,13 +110,21 @@ class ModelRedis:
             raise OverLimit(charge)
         return charge
 
-    def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
+    def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
+        return [self._admit(ask.caller, ask.wanted, ask.freshness) for ask in asks]
+
+    def _admit(
+        self, caller: str, wanted: Sequence[Wanted], freshness: Freshness
+    ) -> Admissions | OverLimit | OutboxFull:
         answers = [self._without_call(coin, freshness) for coin in wanted]
         if None in answers and len(self.outbox) >= self.outbox_bound:
-            raise OutboxFull
+            return OutboxFull()
         is_free = all(isinstance(answer, Refused) for answer in answers)
         cost = 0 if is_free else -(-len(wanted) // COINS_A_UNIT)
-        charge = self.charge(caller, self.settings.throttle_global_limit, cost)
+        try:
+            charge = self.charge(caller, self.settings.throttle_global_limit, cost)
+        except OverLimit as refusal:
+            return refusal
         of_coins = [answer or self._join(coin, freshness) for coin, answer in zip(wanted, answers, strict=True)]
         return Admissions(charge, of_coins)
 
@@ -343,8 +351,8 @@ class ModelCoordinator(Coordinator):
     async def charge(self, caller: str, limit: int) -> Charge:
         return (await self._step()).charge(caller, limit)
 
-    async def admit(self, caller: str, wanted: Sequence[Wanted], freshness: Freshness) -> Admissions:
-        admissions = (await self._step()).admit(caller, wanted, freshness)
+    async def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
+        admissions = (await self._step()).admit(asks)
         self._fleet.spread_news()
         return admissions
 
@@ -474,6 +482,7 @@ class Fleet:
         with instance.scope:
             async with trio.open_nursery() as nursery:
                 await nursery.start(instance.windows.run)
+                await nursery.start(instance.desk.run)
                 nursery.start_soon(instance.broadcast.run, instance.snapshots)
                 started.set()
 

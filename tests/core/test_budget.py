@@ -8,7 +8,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from core.admissions import Admissions
 from core.batches import Quote
 from core.coordinator import Outlook
 from core.errors import CryptoPulseError, OverBudget, UpstreamFailed, UpstreamLimited
@@ -567,7 +566,7 @@ async def test_whom_the_news_of_a_pause_overtook_on_its_way_in_is_refused_before
 ) -> None:
     admit = ModelCoordinator.admit
 
-    async def admit_slowly(self: ModelCoordinator, *args: Any) -> Admissions:
+    async def admit_slowly(self: ModelCoordinator, *args: Any) -> Any:
         admissions = await admit(self, *args)
         await trio.sleep(0.05)  # its answer is on the way
         return admissions

@@ -10,15 +10,15 @@ import trio
 
 from core import keys
 from core.admissions import Joined, Refused
-from core.batches import Trigger, Wanted
+from core.batches import Trigger
 from core.coordinator import Coordinator, Grant
 from core.flush_policy import View
-from core.freshness import FETCH
 from core.limits import OverLimit
 from core.month import month_ends_ms
 from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
 from core.standings import Claimed, Gone, Held, Open
+from tests.core.asking import admitted
 from tests.core.model import settings_for_tests
 from tests.core.test_coordinator import admit, claim, result_of
 
@@ -66,7 +66,7 @@ async def try_claim(coordinator: Coordinator, *batches: Joined, trigger: Trigger
 
 
 async def admit_many(coordinator: Coordinator, coins: Sequence[str]) -> list[View]:
-    admissions = await coordinator.admit("user:ann", [Wanted(coin, ("usd",)) for coin in coins], FETCH)
+    admissions = await admitted(coordinator, *coins)
     joined = [each for each in admissions.of_coins if isinstance(each, Joined)]
     return [View(each.batch_id, coin, due_at=0) for each, coin in zip(joined, coins, strict=True)]
 
@@ -546,7 +546,7 @@ async def test_a_batch_that_everybody_left_counts_no_longer_once_it_is_forgotten
         client.delete(f"{keys.PREFIX}:batch:{view.batch_id}", f"{keys.PREFIX}:open:{view.coin_id}")
         client.zadd(keys.PENDING, {f"{view.batch_id}:{view.coin_id}": 1})  # as if due long ago
 
-    admissions = await paced.admit("user:ann", [Wanted("tether", ("usd",))], FETCH)
+    admissions = await admitted(paced, "tether")
     assert not isinstance(admissions.of_coins[0], Refused)
 
 

@@ -10,15 +10,16 @@ import trio
 
 from core import keys
 from core.admissions import Joined, Unknown
-from core.batches import Failure, Result, Trigger, Wanted, unknown_coin
+from core.batches import Failure, Result, Trigger, unknown_coin
 from core.coordinator import Coordinator
 from core.errors import OutboxFull
 from core.flush_policy import View
-from core.freshness import FETCH, Freshness
+from core.freshness import Freshness
 from core.limits import OverLimit
 from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
 from core.standings import Claimed, Gone, Held, Open, Settled, Standing
+from tests.core.asking import admitted
 from tests.core.model import settings_for_tests
 
 
@@ -36,15 +37,14 @@ def result_of(claim: Claimed, **prices: str) -> Result:
 
 
 async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: str = "usd") -> Joined:
-    admissions = await coordinator.admit("user:ann", [Wanted(coin_id, (currency,))], FETCH)
+    admissions = await admitted(coordinator, coin_id, currency=currency)
     (joined,) = admissions.of_coins
     assert isinstance(joined, Joined)
     return joined
 
 
 async def remaining_after(coordinator: Coordinator, coin_id: str) -> int:
-    admissions = await coordinator.admit("user:ann", [Wanted(coin_id, ("usd",))], FETCH)
-    return admissions.charge.remaining
+    return (await admitted(coordinator, coin_id)).charge.remaining
 
 
 async def claim_all(coordinator: Coordinator, *batch_ids: str, trigger: Trigger = "window") -> list[Standing]:
@@ -342,7 +342,7 @@ async def test_a_coin_that_coingecko_did_not_know_gets_no_batch_for_ten_minutes(
     unknown = msgspec.structs.replace(result_of(claimed), failure=unknown_coin("nocoin"))
     await complete(coordinator, claimed, unknown)
 
-    refused = await coordinator.admit("user:ann", [Wanted("nocoin", ("usd",))], FETCH)
+    refused = await admitted(coordinator, "nocoin")
 
     assert refused.of_coins == [Unknown()]
     assert refused.charge.remaining == 18
@@ -400,7 +400,6 @@ async def test_a_price_of_more_than_a_day_ago_answers_nobody(
     client.hset(f"{keys.PREFIX}:batch:{claimed.batch_id}", "claimed", day_ago.claimed_at_ms)
     assert await complete(coordinator, day_ago, result_of(day_ago, usd="1")) == {claimed.batch_id}
 
-    admissions = await coordinator.admit("user:ann", [Wanted("bitcoin", ("usd",))], freshness)
-    [joined] = admissions.of_coins
+    [joined] = (await admitted(coordinator, "bitcoin", freshness=freshness)).of_coins
     assert isinstance(joined, Joined)
     assert joined.at_hand == {}

@@ -57,14 +57,14 @@ class Client:
         """The answer for each coin, in the last of the currencies."""
         codes = codes or ("usd",)
         wanted = [Wanted(coin, codes) for coin in coins]
-        with await self.desk.admit(wanted, caller="user:a", freshness=freshness) as admitted:
-            self.remaining = admitted.charge.remaining
-            return [await answer_of(waiter, codes[-1]) for waiter in admitted.waiters]
+        with self.desk.ask(wanted, caller="user:a", freshness=freshness) as request:
+            await request.over()
+            self.remaining = request.charge.remaining if request.charge else -1
+            return [answer_of(waiter, codes[-1]) for waiter in request.admitted()]
 
 
-async def answer_of(waiter: Waiter, code: str) -> Answer:
+def answer_of(waiter: Waiter, code: str) -> Answer:
     try:
-        await waiter.settled()
         return waiter.quote(code)
     except CryptoPulseError as error:
         return error
@@ -148,10 +148,11 @@ async def test_prices_at_hand_may_come_of_several_calls(
     await client.ask(code="usd")
     await trio.sleep(5)
     await client.ask(code="eur")
-    with await client.desk.admit(
+    with client.desk.ask(
         [Wanted("bitcoin", ("usd", "eur"))], caller="user:a", freshness=Freshness(max_age_s=60)
-    ) as admitted:
-        answers = [await answer_of(admitted.waiters[0], code) for code in ("usd", "eur")]
+    ) as request:
+        await request.over()
+        answers = [answer_of(request.admitted()[0], code) for code in ("usd", "eur")]
     assert [number(answer) for answer in answers] == [1, 2]
 
 

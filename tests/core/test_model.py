@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core import keys
-from core.admissions import Admissions, Fresh, Joined
+from core.admissions import Admissions, Ask, Fresh, Joined
 from core.batches import Failure, FailureKind, Result, Wanted
 from core.coordinator import Coordinator, Grant, Outlook
 from core.flush_policy import View
@@ -56,6 +56,7 @@ ADMIT = st.tuples(
     st.lists(st.builds(Wanted, st.sampled_from(COINS), CURRENCIES), min_size=1, max_size=2),
     FRESHNESS,
 )
+ADMIT_TOGETHER = st.tuples(st.just("admit together"), st.lists(ADMIT, min_size=2, max_size=3))
 CLAIM = st.tuples(
     st.just("claim"),
     st.lists(
@@ -80,8 +81,8 @@ WAIT = st.tuples(st.just("wait for the next call"))
 FORGET = st.tuples(st.just("forget"))
 # Much must happen before something interesting can: most operations admit and claim.
 OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
-    *[ADMIT] * 6, *[CLAIM] * 5, *[END_LEASE] * 2, *[COMPLETE] * 4, *[WAIT] * 3, *[PENDING] * 2, *[RESTORE] * 2,
-    RENEW, RELEASE, LOOK, PERMIT, REPORT, CORRECT, FORGET,
+    *[ADMIT] * 4, *[ADMIT_TOGETHER] * 2, *[CLAIM] * 5, *[END_LEASE] * 2, *[COMPLETE] * 4, *[WAIT] * 3, *[PENDING] * 2,
+    *[RESTORE] * 2, RENEW, RELEASE, LOOK, PERMIT, REPORT, CORRECT, FORGET,
 )  # fmt: skip
 
 
@@ -116,6 +117,8 @@ class Side(ABC):
         match answer:
             case Admissions(charge=charge, of_coins=of_coins):
                 return (charge.remaining, self.timeless(of_coins))
+            case OverLimit(charge=charge):
+                return ("limited", charge.remaining)
             case Joined(batch_id=batch_id, size=size, at_hand=at_hand):
                 return ("joined", self.number(batch_id), size, self.prices(at_hand))
             case Fresh(prices=prices):
@@ -188,7 +191,9 @@ class Model(Side):
         budget = self.redis.budget
         match operation:
             case ("admit", caller, wanted, freshness):
-                return self.redis.admit(caller, wanted, freshness)
+                return self.redis.admit([Ask(caller, wanted, freshness)])
+            case ("admit together", admissions):
+                return self.redis.admit([Ask(*each[1:]) for each in admissions])
             case ("claim", wanted):
                 return self.redis.claim([(self.view(which), trigger) for which, trigger in wanted])
             case ("complete", which, failure, billed):
@@ -252,7 +257,9 @@ class Real(Side):
             self.tick()
         match operation:
             case ("admit", caller, wanted, freshness):
-                return await self.coordinator.admit(caller, wanted, freshness)
+                return await self.coordinator.admit([Ask(caller, wanted, freshness)])
+            case ("admit together", admissions):
+                return await self.coordinator.admit([Ask(*each[1:]) for each in admissions])
             case ("claim", wanted):
                 return await self.coordinator.claim([(self.view(which), trigger) for which, trigger in wanted])
             case ("complete", which, failure, billed):
@@ -298,11 +305,7 @@ class Real(Side):
 
 
 async def outcome(side: Side, operation: Operation) -> object:
-    try:
-        answer = await side.do(operation)  # type: ignore[attr-defined] # both sides have it
-    except OverLimit as refusal:
-        return ("limited", refusal.charge.remaining)
-    return side.timeless(answer)
+    return side.timeless(await side.do(operation))  # type: ignore[attr-defined] # both sides have it
 
 
 @settings(

@@ -1,9 +1,14 @@
 """The life of batches in virtual time: exact, instant, over a model of Redis."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
 
+from core.admissions import Ask
 from core.batches import Wanted
 from core.errors import (
     CryptoPulseError,
@@ -20,7 +25,7 @@ from core.limits import OverLimit
 from core.price_desk import PriceDesk
 from core.redis_link import RedisRefused
 from tests.core.asking import Asked, ask_at_once
-from tests.core.model import START_MS, Fleet, settings_for_tests
+from tests.core.model import START_MS, Fleet, ModelCoordinator, settings_for_tests
 
 
 async def test_a_lone_request_is_answered_when_its_window_ends(
@@ -467,10 +472,12 @@ async def test_an_unknown_coin_is_told_at_once_the_second_time_and_charged(
 ) -> None:
     fleet.upstream.unknown = {"nocoin"}
     await asked.ask(desk, "nocoin")
-    with await desk.admit([Wanted("nocoin", ("usd",))], caller="user:a") as admitted:
-        assert admitted.charge.remaining == 18
+    with desk.ask([Wanted("nocoin", ("usd",))], caller="user:a") as request:
+        await request.over()
+        assert request.charge is not None
+        assert request.charge.remaining == 18
         with pytest.raises(UnknownCoin):
-            admitted.waiters[0].quote("usd")
+            request.admitted()[0].quote("usd")
 
     assert trio.current_time() == pytest.approx(5.1)
     assert len(fleet.upstream.calls) == 1
@@ -534,3 +541,83 @@ async def test_that_a_batch_is_full_may_be_heard_before_ones_own_admission_is_an
 
     assert {quote.trigger for quote in asked.quotes} == {"takeover"}
     assert [at for at, *_ in fleet.upstream.calls] == [pytest.approx(1.6)]
+
+
+@pytest.fixture
+def admitted_together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests each call of the script admitted."""
+    admit, calls = ModelCoordinator.admit, []
+
+    async def counted(self: ModelCoordinator, asks: Sequence[Ask]) -> Any:
+        calls.append(len(asks))
+        return await admit(self, asks)
+
+    monkeypatch.setattr(ModelCoordinator, "admit", counted)
+    return calls
+
+
+async def test_whoever_asks_at_once_is_admitted_together(
+    autojump_clock: MockClock, desk: PriceDesk, asked: Asked, admitted_together: list[int]
+) -> None:
+    await ask_at_once(asked, *[(desk, f"coin-{number}") for number in range(10)])
+
+    assert len(asked.quotes) == 10
+    assert admitted_together == [10]
+
+
+async def test_of_very_many_no_call_of_the_script_admits_more_than_redis_does_in_a_moment(
+    autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked, admitted_together: list[int]
+) -> None:
+    desk = await Fleet(nursery, settings_for_tests(throttle_global_limit=1000)).start_instance("a")
+    wanted = [Wanted(f"coin-{number}", ("usd",)) for number in range(40)]
+    with ExitStack() as requests:
+        for _ in range(4):
+            requests.enter_context(desk.ask(wanted, caller="user:a"))
+        await ask_at_once(asked, *[(desk,)] * 100)
+
+    assert len(asked.quotes) == 100
+    assert admitted_together == [2, 2, 64, 36]
+
+
+async def test_who_is_told_is_told_once_and_finds_what_came_of_every_coin(
+    autojump_clock: MockClock, desk: PriceDesk
+) -> None:
+    told: list[float] = []
+    wanted = [Wanted(coin_id, ("usd",)) for coin_id in ("bitcoin", "ethereum")]
+    with desk.ask(wanted, caller="user:a", tell=lambda: told.append(trio.current_time())) as request:
+        assert not request.is_over
+        await trio.sleep(9)
+        assert [waiter.quote("usd").price.coin_id for waiter in request.admitted()] == ["bitcoin", "ethereum"]
+    assert told == [pytest.approx(5.1)]
+
+
+@pytest.mark.parametrize("after_s", [0, 0.005, 1, 5.05])
+async def test_who_leaves_is_told_nothing_and_holds_no_place(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, after_s: float
+) -> None:
+    fleet.redis_latency_s = 0.01
+    told: list[float] = []
+    with desk.ask([Wanted("bitcoin", ("usd",))], caller="user:a", tell=lambda: told.append(trio.current_time())):
+        await trio.sleep(after_s)
+    await trio.sleep(10)
+    assert told == []
+    assert desk.waiting == 0
+    desk.drain()
+    await desk.wait_empty()
+
+
+async def test_if_nobody_can_read_what_redis_answers_those_who_asked_are_told_and_others_are_served(
+    autojump_clock: MockClock, desk: PriceDesk, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def admit(self: ModelCoordinator, asks: Sequence[Ask]) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("no answer of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelCoordinator, "admit", admit)
+        with desk.ask([Wanted("bitcoin", ("usd",))], caller="user:a") as request:
+            await request.over()
+            with pytest.raises(ValueError, match="no answer of ours"):
+                request.admitted()
+    await asked.ask(desk)
+    assert len(asked.quotes) == 1

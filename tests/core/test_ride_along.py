@@ -10,7 +10,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from core.batches import Quote, Wanted
+from core.batches import Wanted
 from core.coingecko import Fetched
 from core.errors import UnknownCoin
 from core.price_desk import PriceDesk
@@ -289,11 +289,9 @@ async def test_a_thousand_batches_ripe_at_once_cost_a_few_steps_of_redis_not_one
     for name in ("charge", "admit", "pending", "claim", "renew", "release", "complete", "permit", "restore", "look"):
         count(name)
     coins = [f"coin-{number}" for number in range(1000)]
-    quotes: list[Quote] = []
-    with await desk.admit([Wanted(coin, ("usd",)) for coin in coins], caller="user:a") as admitted:
-        for waiter in admitted.waiters:
-            await waiter.settled()
-            quotes.append(waiter.quote("usd"))
+    with desk.ask([Wanted(coin, ("usd",)) for coin in coins], caller="user:a") as request:
+        await request.over()
+        quotes = [waiter.quote("usd") for waiter in request.admitted()]
 
     assert [quote.price.coin_id for quote in quotes] == coins
     assert trio.current_time() == pytest.approx(5.1)

@@ -103,9 +103,9 @@ class World:
     async def ask_desk(self, desk: PriceDesk, request: Request, connection: trio.CancelScope, name: str) -> None:
         self.connections[name].add(connection)
         try:
-            with await desk.admit([Wanted(request.coin_id, ("usd",))], caller="user:a") as admitted:
-                await admitted.waiters[0].settled()
-                request.answer = admitted.waiters[0].quote("usd")
+            with desk.ask([Wanted(request.coin_id, ("usd",))], caller="user:a") as asked:
+                await asked.over()
+                request.answer = asked.admitted()[0].quote("usd")
         except CryptoPulseError as error:
             request.answer = error
         finally:

@@ -39,8 +39,9 @@ def broadcast(instance: Instance) -> Broadcast:
 
 async def ask(desk: PriceDesk, coin_id: str = "bitcoin", caller: str = "user:a") -> None:
     try:
-        with await desk.admit([Wanted(coin_id, ("usd",))], caller=caller) as admitted:
-            await admitted.waiters[0].settled()
+        with desk.ask([Wanted(coin_id, ("usd",))], caller=caller) as request:
+            await request.over()
+            request.admitted()
     except CryptoPulseError:
         pass
 

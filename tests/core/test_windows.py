@@ -34,7 +34,7 @@ def windows(instance: Instance) -> Windows:
 
 
 def waiter_for(patience_s: float) -> Waiter:
-    return Waiter("bitcoin", trio.current_time() + patience_s, BATCH)
+    return Waiter("bitcoin", trio.current_time() + patience_s, lambda: None, BATCH)
 
 
 def admitted(*, at_ms: int = START_MS, size: int = 1) -> Joined:

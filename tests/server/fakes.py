@@ -1,10 +1,10 @@
 """Stand-ins for the core at the edge of HTTP: they do what a test tells them, and remember what was asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import trio
@@ -12,12 +12,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 from quart_trio import QuartTrio
 
+from core.admissions import Ask
 from core.batches import Quote, Served, Wanted
 from core.candles import Candle, Stretch
-from core.errors import CryptoPulseError
+from core.errors import CryptoPulseError, ShuttingDown, TooBusy
 from core.freshness import FETCH, Freshness
 from core.history import Cursor, HistoryItem, HistoryPage, Older
 from core.limits import Charge
+from core.price_request import PriceRequest
 from core.prices import Price, from_unix_ms
 from core.settings import Settings
 from core.streams import Streams
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from core.history import History
     from core.metrics import Metrics
     from core.price_desk import PriceDesk
+    from core.waiters import Waiter
 
 FETCHED_AT_MS = 1_772_250_900_000
 BATCH_ID = "f" * 32
@@ -84,32 +87,14 @@ def http_client(app: QuartTrio) -> httpx.AsyncClient:
 class FakeWaiter:
     desk: "FakeDesk"
     coin_id: str
+    settle: Callable[[], None]
     batch_id: str | None = BATCH_ID
-    released: trio.Event = field(default_factory=trio.Event)
-
-    async def settled(self) -> None:
-        await self.released.wait()
 
     def quote(self, vs_currency: str) -> Quote:
         answer = self.desk.answer_for(self.coin_id, vs_currency)
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-
-@dataclass
-class FakeAdmitted:
-    desk: "FakeDesk"
-    charge: Charge
-    waiters: list[FakeWaiter]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for waiter in self.waiters:
-            self.desk.waiting.remove(waiter)
-        self.desk.left.set()
 
 
 @dataclass
@@ -139,26 +124,51 @@ class FakeDesk:
         own = self.answers.get(f"{coin_id}/{vs_currency}") or self.answers.get(coin_id)
         return own or self.answer or make_quote(coin_id=coin_id, vs_currency=vs_currency)
 
-    async def admit(self, wanted: Sequence[Wanted], *, caller: str, freshness: Freshness = FETCH) -> FakeAdmitted:
-        await trio.lowlevel.checkpoint()
-        if self.refusal is not None:
+    def ask(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        caller: str,
+        freshness: Freshness = FETCH,
+        tell: Callable[[], None] | None = None,
+    ) -> PriceRequest:
+        if isinstance(self.refusal, (TooBusy, ShuttingDown)):
             raise self.refusal
-        self.admitted.append(Request(list(wanted), caller, freshness))
-        waiters = [FakeWaiter(self, coin.coin_id, self.batch_ids.get(coin.coin_id, BATCH_ID)) for coin in wanted]
-        for waiter in waiters:
-            if not self.holds:
-                waiter.released.set()
-            self.waiting.append(waiter)
+        request = PriceRequest(Ask(caller, wanted, freshness), self._let_go, tell)
+        trio.lowlevel.current_trio_token().run_sync_soon(self._hear, request)
+        return request
+
+    def _hear(self, request: PriceRequest) -> None:
+        if self.refusal is not None:
+            request.refuse(self.refusal)
+            return
+        ask = request.ask
+        self.admitted.append(Request(list(ask.wanted), ask.caller, ask.freshness))
+        waiters = [
+            FakeWaiter(self, coin.coin_id, request.settle_one, self.batch_ids.get(coin.coin_id, BATCH_ID))
+            for coin in ask.wanted
+        ]
+        self.waiting += waiters
         self.arrived.set()
-        return FakeAdmitted(self, self.charge, waiters)
+        request.admit(self.charge, cast("list[Waiter]", waiters))
+        if not self.holds:
+            self._settle(waiters)
+
+    def _settle(self, waiters: Sequence[FakeWaiter]) -> None:
+        for waiter in waiters:
+            waiter.settle()
+
+    def _let_go(self, request: PriceRequest) -> None:
+        for waiter in cast("Sequence[FakeWaiter]", request.waiters):
+            self.waiting.remove(waiter)
+        self.left.set()
 
     async def wait_empty(self) -> None:
         await nobody_waits()
 
     def drain(self) -> None:
         self.drained = True
-        for waiter in self.waiting:
-            waiter.released.set()
+        self._settle(list(self.waiting))
 
 
 @dataclass
