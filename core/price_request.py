@@ -75,11 +75,15 @@ class PriceRequest:
     def settle_one(self) -> None:
         """Hear that it is known what came of one more coin."""
         self._unsettled -= 1
-        if not self._unsettled and not self.left:
+        if not self._unsettled:
             self._tell()
 
     def leave(self) -> None:
         """Give it up, if it still goes on; to be done at its end, too."""
         if not self.left:
             self.left = True
+            self._tell = _nothing  # whoever would be told holds this request: no garbage to be searched for
             self._let_go(self)
+
+
+def _nothing() -> None: ...

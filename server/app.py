@@ -17,7 +17,7 @@ from server.charges import charge_headers
 from server.connection import Connection
 from server.errors import error_answer, most_telling
 from server.openapi import open_api
-from server.price import ShortWay
+from server.request_log import RequestLog
 from server.routes import auth, candles, compat, docs, health, history, metrics, prices, stream
 from server.services import EXTENSION, Services
 from server.traffic import pattern
@@ -70,5 +70,5 @@ def create_app(services: Services) -> QuartTrio:
     cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order
     services.metrics.add(services.traffic)
     # Quart's own way to put something around an app is to assign to this method.
-    app.asgi_app = AccessLog(ShortWay(app.asgi_app, services), services.traffic)  # type: ignore[method-assign,assignment]
+    app.asgi_app = AccessLog(app.asgi_app, RequestLog(services.traffic))  # type: ignore[method-assign,assignment]
     return app

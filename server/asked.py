@@ -35,11 +35,16 @@ class Asked:
 
     def query(self) -> dict[str, list[str]]:
         """The parameters of the query, each with its values in their order."""
-        parameters: dict[str, list[str]] = {}
-        if text := self.scope["query_string"]:
-            for name, value in parse_qsl(text.decode(errors="replace"), keep_blank_values=True):
-                parameters.setdefault(name, []).append(value)
-        return parameters
+        return query_of(self.scope["query_string"])
+
+
+def query_of(text: bytes) -> dict[str, list[str]]:
+    """The parameters of a query, each with its values in their order."""
+    parameters: dict[str, list[str]] = {}
+    if text:
+        for name, value in parse_qsl(text.decode(errors="replace"), keep_blank_values=True):
+            parameters.setdefault(name, []).append(value)
+    return parameters
 
 
 def current() -> Asked:

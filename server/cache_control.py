@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from core.batches import Quote
-from core.freshness import Freshness
+from core.freshness import FETCH, Freshness
 
 # What stands between commas; those inside of quotes do not count.
 _DIRECTIVE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
@@ -24,6 +24,8 @@ def requested_freshness(headers: Sequence[str]) -> Freshness:
 
     A directive that is unknown, or whose number is none, counts as not given.
     """
+    if not headers:
+        return FETCH
     directives = [directive for header in headers for directive in _directives(header)]
     names = {name for name, _ in directives}
     no_cache = not names.isdisjoint({"no-cache", "no-store"})
@@ -41,8 +43,8 @@ def freshness_headers(quotes: Sequence[Quote], *, honoured: bool) -> dict[str, s
     """
     if not quotes:
         return {"Cache-Control": "private, no-cache"}
-    age_s = max(quote.age_s for quote in quotes)
-    fresh_for_s = min(quote.fresh_for_s for quote in quotes)
+    age_s = max([quote.age_s for quote in quotes])
+    fresh_for_s = min([quote.fresh_for_s for quote in quotes])
     # `max-age` counts from the fetch, as `Age` does.
     life = f"max-age={age_s + fresh_for_s}" if honoured and fresh_for_s > 0 else "no-cache"
     return {"Cache-Control": f"private, {life}", "Age": str(age_s)}

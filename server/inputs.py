@@ -7,6 +7,7 @@ import json
 import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
@@ -15,11 +16,12 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from core.errors import BadCoin, BadInput
 from core.prices import CURRENCIES, SHOWN_LENGTH, parse_coin_id, parse_currency
-from server.asked import Asked
+from server.asked import Asked, query_of
 
 MOST_COINS = 250  # of one request, so that one caller does not fill a call
 COIN_ID_SCHEMA = {"type": "string", "pattern": "^[a-z0-9-]+$", "minLength": 1, "maxLength": 128}
 
+_LONGEST_REMEMBERED = 64
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -147,7 +149,12 @@ class PeriodQuery(PriceQuery):
 
 def read_query(model: type[ModelT], asked: Asked) -> ModelT:
     """A request's query as `model`, or raise BadInput."""
-    given = asked.query()
+    text = asked.scope["query_string"]
+    return (_remembered if len(text) <= _LONGEST_REMEMBERED else _parsed)(model, text)
+
+
+def _parsed(model: type[ModelT], text: bytes) -> ModelT:
+    given = query_of(text)
     repeated = next((name for name, values in given.items() if len(values) > 1), None)
     if repeated is not None:
         raise BadInput(f"{repeated[:SHOWN_LENGTH]}: give it once.")
@@ -155,6 +162,10 @@ def read_query(model: type[ModelT], asked: Asked) -> ModelT:
         return model.model_validate({name: values[0] for name, values in given.items()})
     except ValidationError as error:
         raise BadInput(_sentence(error, model, "query parameter")) from None
+
+
+# Most queries are one of a few; and what comes of one is frozen.
+_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 async def read_body(model: type[ModelT]) -> ModelT:

@@ -19,8 +19,10 @@ from server.http1.asgi import App, Receive, Scope, Send
 from server.http1.connection import Connection
 from server.http1.handover import Hypercorn
 from server.http1.site import Site
+from server.price import ShortWay
+from server.request_log import RequestLog
 from server.services import Services
-from server.traffic import Connections, Traffic
+from server.traffic import Connections
 
 # Beyond the last deadline of an admitted request, for its answer to get out.
 _GRACE_S = 0.5
@@ -81,9 +83,13 @@ async def serving(
     waits any more connections are still let in, to be told 503.
     """
     url = _url(listener)
-    refusal = partial(_refusal, services.traffic)
+    log = RequestLog(services.traffic)
     site = Site(
-        cast("App", app.asgi_app), refusal, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION
+        cast("App", app.asgi_app),
+        partial(_refusal, log),
+        patience_s=_IDLE_S,
+        requests_per_connection=_REQUESTS_PER_CONNECTION,
+        short_way=ShortWay(services, log),
     )
     hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     async with site.watched(), trio.open_nursery() as connections, trio.open_nursery() as nursery:
@@ -165,13 +171,13 @@ async def _end(site: Site, hypercorn: Hypercorn) -> None:
     await hypercorn.end()
 
 
-def _refusal(traffic: Traffic, error: Exception) -> App:
+def _refusal(log: RequestLog, error: Exception) -> App:
     """An app that answers with an error, and a line in the log, as the real one does."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI has it
         raise error
 
-    return AccessLog(refuse, traffic)
+    return AccessLog(refuse, log)
 
 
 def _url(listener: socket.socket) -> str:

@@ -1,9 +1,10 @@
 """Coins asked for by a request, and what became of each.
 
-for outcome in await ask(asked, [Wanted("bitcoin", ("usd", "eur"))], user, freshness): ...
+request = ask(asked, [Wanted("bitcoin", ("usd", "eur"))], user, freshness)
+for outcome in await settled(asked, request): ...
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -32,19 +33,42 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.quotes[0]
 
 
-async def ask(asked: Asked, wanted: Sequence[Wanted], user: User, freshness: Freshness) -> list[Outcome]:
-    """Wait for what becomes of each coin; whoever leaves, leaves the batches as they are.
+def ask(
+    asked: Asked,
+    wanted: Sequence[Wanted],
+    user: User,
+    freshness: Freshness,
+    tell: Callable[[], None] | None = None,
+) -> PriceRequest:
+    """Ask for coins; `tell` hears when it is known what became of all.
 
-    Raises BadInput if the user's limit could never pay for so many, and what admits none of them: OverLimit, TooBusy,
-    OutboxFull, RedisUnavailable, ShuttingDown.
+    Raises BadInput if the user's limit could never pay for so many, TooBusy, or ShuttingDown.
     """
     _check_payable(len(wanted), asked.services.settings.throttle_global_limit)
-    with asked.services.desk.ask(wanted, caller=user.caller, freshness=freshness) as request:
+    return asked.services.desk.ask(wanted, caller=user.caller, freshness=freshness, tell=tell)
+
+
+async def settled(asked: Asked, request: PriceRequest) -> list[Outcome]:
+    """Wait for what becomes of each coin; whoever leaves, leaves the batches as they are. Raises as `outcomes` does."""
+    with request:
         try:
             await request.over()
         finally:
-            _note(request, asked.notes)
-        return [_outcome(coin, waiter) for coin, waiter in zip(wanted, request.admitted(), strict=True)]
+            note(request, asked.notes)
+        return outcomes(request)
+
+
+def outcomes(request: PriceRequest) -> list[Outcome]:
+    """What became of each coin, or raise what admitted none of them: OverLimit, OutboxFull, RedisUnavailable."""
+    return [_outcome(coin, waiter) for coin, waiter in zip(request.ask.wanted, request.admitted(), strict=True)]
+
+
+def note(request: PriceRequest, notes: Notes) -> None:
+    """Note what is known of a request."""
+    notes.charge = request.charge
+    batches = {waiter.batch_id for waiter in request.waiters}
+    if len(batches) == 1:
+        notes.batch_id = batches.pop()
 
 
 def _check_payable(coins: int, limit: int) -> None:
@@ -54,13 +78,6 @@ def _check_payable(coins: int, limit: int) -> None:
             f"{coins} coins count as {cost} requests, and your limit is {limit}. "
             f"Ask for at most {limit * COINS_A_UNIT} coins at once."
         )
-
-
-def _note(request: PriceRequest, notes: Notes) -> None:
-    notes.charge = request.charge
-    batches = {waiter.batch_id for waiter in request.waiters}
-    if len(batches) == 1:
-        notes.batch_id = batches.pop()
 
 
 def _outcome(coin: Wanted, waiter: Waiter) -> Outcome:

@@ -1,32 +1,31 @@
-"""A connection: its task answers, and hears from the task that reads for all connections.
+"""A connection: its task answers, unless a request goes the short way, where none is needed.
 
 connection = Connection(site, sock)
 rest = await connection.run()  # what Hypercorn is to go on with, None at the end; the socket stays open
 """
 
 import socket
-from typing import NoReturn
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote
 
 import structlog
 import trio
 from werkzeug.exceptions import HTTPException
 
-from core.bell import Bell
+from server.http1.answer import whole
 from server.http1.asgi import App, Scope
 from server.http1.exchange import Exchange
-from server.http1.head import MAX_HEAD_BYTES, Head, end_of_head
+from server.http1.head import Head, end_of_head
+from server.http1.line import Line
 from server.http1.site import Site
+
+if TYPE_CHECKING:
+    from server.http1.short_way import Errand
 
 # Where a scope's extensions tell of the client: whether it `has_left`.
 CLIENT = "cryptopulse.client"
-_READ_BYTES = 16 * 1024
-# What comes beyond that waits in the kernel. A head that is too long must show, so it is more than the longest.
-_READ_AHEAD_BYTES = MAX_HEAD_BYTES + 1
-# A client has the patience anew for each so many bytes of an answer.
-_SLICE_BYTES = 64 * 1024
-# For a client to take in an answer that came before it had sent everything: a close would cut the answer.
-_LINGER_S = 0.5
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("server")
 
@@ -36,133 +35,127 @@ class Connection:
 
     __slots__ = (
         "_addresses",
-        "_bell",
         "_cancel_scope",
         "_dismissed",
+        "_errand",
         "_exchange",
-        "_reads",
+        "_is_idle",
+        "_is_last",
+        "_line",
+        "_requests_left",
+        "_searched",
         "_site",
-        "_socket",
-        "has_left",
-        "received",
+        "_unsent",
     )
 
     def __init__(self, site: Site, sock: socket.socket) -> None:
         """`sock` must not block, and is the caller's to close."""
         self._site = site
-        self._socket = sock
         self._addresses = _addresses(sock)
-        self._bell = Bell()  # something was received, or the client left, or time is up
-        self._reads = False
-        self._exchange: Exchange | None = None
+        self._line = Line(sock, site.readers, patience_s=site.patience_s, hear=self._hear)
+        self._requests_left = site.requests_per_connection
+        self._exchange: Exchange | None = None  # while the task answers
+        self._errand: Errand | None = None  # while a request is on the short way
+        self._is_idle = False  # its task waits for a request, and has nothing else to do
+        self._is_last = False  # what went the short way was
+        self._unsent = b""  # of an answer that went the short way
+        self._searched = 0  # so much of what was received holds no end of a head
         self._dismissed = False
         self._cancel_scope: trio.CancelScope
-        self.received = bytearray()
-        # The client closed its side, or does not read what is sent.
-        self.has_left = False
 
     async def run(self) -> bytes | None:
         """Answer requests until either side ends it; raises Cancelled."""
         head = None
-        self._read()
+        self._line.open()
         try:
             with trio.CancelScope() as self._cancel_scope:
                 head = await self._serve()
         finally:
-            self._read_no_more()
-        return None if head is None else head + bytes(self.received)
+            self._line.close()
+            self._give_up_errand()
+        return None if head is None else head + bytes(self._line.received)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the client closed its side, or does not read what is sent."""
+        return self._line.has_left
 
     def dismiss(self) -> None:
         """Hear that no request came in time, or that none is wanted any more."""
         self._dismissed = True
-        self._bell.ring()
+        self._wake()
 
-    async def wait_news(self) -> None:
-        """Wait until more was received, the client left, or the exchange is over."""
-        await self._bell.wait()
+    def _wake(self) -> None:
+        self._is_idle = False
+        self._line.ring()
 
-    def ring(self) -> None:
-        """Wake whoever waits for news."""
-        self._bell.ring()
-
-    def make_room(self) -> None:
-        """Go on reading."""
-        if not self._reads and len(self.received) < _READ_AHEAD_BYTES:
-            self._read()
-
-    async def write(self, data: bytes) -> None:
-        """Send all of it; who does not read in time has left."""
-        if not data:
+    def _hear(self) -> None:
+        """There is more to read, or the client left."""
+        if self._is_idle and not self._line.has_left and self._goes_short():
             return
+        if self._line.has_left:
+            self._give_up_errand()
+            if self._exchange is not None and not self._exchange.over:
+                self._cancel_scope.cancel()
+        self._wake()
+
+    def _goes_short(self) -> bool:
+        """Send a request off on the short way, if it is for that; what is wrong with one, the task says."""
+        way, received = self._site.short_way, self._line.received
+        if way is None or not received.startswith(way.begins):
+            return False
+        head = Head()
         try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._leave()
-            return
-        if sent < len(data):
-            await self._write_slowly(memoryview(data)[sent:])
+            end = end_of_head(received, 0)
+            if not end:
+                return False
+            head.read(bytes(received[:end]))
+        except HTTPException:
+            return False
+        if head.length or head.chunked or head.expects_continue or head.is_for_hypercorn:
+            return False
+        errand = way.errand(self._scope(head), partial(self._reply, head))
+        if errand is None:
+            return False
+        self._line.take(end)
+        self._searched = 0
+        self._site.idlers.leave(self)
+        self._is_idle = False
+        self._requests_left -= 1
+        self._errand = errand
+        errand.start()
+        return True
 
-    async def _write_slowly(self, rest: memoryview) -> None:
-        """Send a slice at a time, each within the patience: who reads slowly is waited for, who hardly reads is not."""
-        with trio.CancelScope() as patience:
-            while rest and not self.has_left:
-                patience.deadline = trio.current_time() + self._site.patience_s
-                await self._write_slice(rest[:_SLICE_BYTES])
-                rest = rest[_SLICE_BYTES:]
-        if patience.cancelled_caught:
-            self._leave()
-
-    async def _write_slice(self, rest: memoryview) -> None:
-        while rest:
-            await trio.lowlevel.wait_writable(self._socket)
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except BlockingIOError:
-                continue
-            except OSError:
-                self._leave()
-                return
-
-    def _read(self) -> None:
-        self._reads = True
-        self._site.readers.join(self._socket, self._take_in)
-
-    def _read_no_more(self) -> None:
-        if self._reads:
-            self._reads = False
-            self._site.readers.leave(self._socket)
-
-    def _take_in(self) -> None:
+    def _reply(self, head: Head, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Answer what went the short way, and leave to the task what is more than that."""
+        self._errand = None
+        self._is_last = not head.keeps_alive or not self._requests_left or self._site.ending
+        self._site.idlers.join(self)
         try:
-            data = self._socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._leave()
-            return
-        self.received += data
-        self._bell.ring()
-        if len(self.received) >= _READ_AHEAD_BYTES:
-            self._read_no_more()
+            data = whole(status, headers, body, self._site.date_line(), keeps_alive=not self._is_last)
+        except ValueError as error:  # it ends this connection alone
+            _log.error("a request failed", exc_info=error)
+            self._is_last, data = True, b""
+        self._unsent = self._line.send(data)
+        if self._unsent or self._is_last or self._line.received or self._line.has_left:
+            self._wake()
+        else:
+            self._is_idle = True
 
-    def _leave(self) -> None:
-        self.has_left = True
-        self._read_no_more()
-        self._bell.ring()
-        if self._exchange is not None and not self._exchange.over:
-            self._cancel_scope.cancel()
+    def _give_up_errand(self) -> None:
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            errand.cancel()
 
     async def _serve(self) -> bytes | None:
         """Answer until the end; returns a head that is for Hypercorn."""
-        for others in reversed(range(self._site.requests_per_connection)):
+        while self._requests_left and not self._is_last:
             head = Head()
             try:
                 raw = await self._next_head()
                 if raw is None:
+                    if self._is_last:
+                        break
                     return None
                 head.read(raw)
             except HTTPException as error:
@@ -170,42 +163,65 @@ class Connection:
                 break
             if head.is_for_hypercorn:
                 return raw
-            if not await self._answer(head, self._site.app, keeps_alive=head.keeps_alive and others > 0):
+            self._requests_left -= 1
+            if not await self._answer(head, self._site.app, keeps_alive=head.keeps_alive and self._requests_left > 0):
                 break
-        await self._linger()
+        await self._line.linger()
         return None
 
     async def _next_head(self) -> bytes | None:
         """Wait for a whole head, or raise what to refuse it with; None if none comes."""
-        if self.received:
+        if self._line.received:
             await trio.lowlevel.checkpoint()  # who sends many requests at once leaves others their turn
         self._dismissed = False
+        self._searched = 0
         self._site.idlers.join(self)
-        searched = 0
         try:
-            while not (end := end_of_head(self.received, searched)):
-                if self.has_left or self._dismissed or self._site.ending:
+            while not (end := self._end_of_head()):
+                if self._is_over():
                     return None
-                searched = max(0, len(self.received) - 2)  # a blank line may have begun
-                await self._bell.wait()
+                self._is_idle = self._errand is None
+                await self._line.wait_news()
+                self._is_idle = False
+                if self._unsent:
+                    await self._send_rest()
         finally:
+            self._is_idle = False
             self._site.idlers.leave(self)
-        head = bytes(self.received[:end])
-        del self.received[:end]
-        self.make_room()
-        return head
+        return self._line.take(end)
+
+    def _end_of_head(self) -> int:
+        """How long the head is that is there, if one is, and it is its turn."""
+        if self._errand is not None or self._is_last:
+            return 0
+        end = end_of_head(self._line.received, self._searched)
+        self._searched = max(0, len(self._line.received) - 2)  # a blank line may have begun
+        return end
+
+    def _is_over(self) -> bool:
+        if self._errand is not None:
+            return False
+        return self._is_last or self._line.has_left or self._dismissed or self._site.ending
+
+    async def _send_rest(self) -> None:
+        """Send the rest of an answer to who reads it slowly."""
+        unsent, self._unsent = self._unsent, b""
+        self._site.idlers.leave(self)
+        await self._line.write_slowly(unsent)
+        self._dismissed = False
+        self._site.idlers.join(self)
 
     async def _answer(self, head: Head, app: App, *, keeps_alive: bool) -> bool:
         """Let an app answer; whether another request may follow."""
-        exchange = Exchange(self, self._site, head, keeps_alive=keeps_alive)
+        exchange = Exchange(self._line, self._site, head, keeps_alive=keeps_alive)
         self._exchange = exchange
-        if self.has_left:
+        if self._line.has_left:
             self._cancel_scope.cancel()
         try:
             await self._run(app, self._scope(head), exchange)
         finally:
             self._exchange = None
-        return exchange.over and exchange.answer.keeps_alive and exchange.skip_body() and not self.has_left
+        return exchange.over and exchange.answer.keeps_alive and exchange.skip_body() and not self._line.has_left
 
     async def _run(self, app: App, scope: Scope, exchange: Exchange) -> None:
         """Run an app, and answer for it if it does not."""
@@ -217,12 +233,12 @@ class Connection:
         except BaseExceptionGroup as group:
             _raise_cancelled(group)
         if failure is None:
-            if exchange.over or self.has_left:
+            if exchange.over or self._line.has_left:
                 return
             failure = RuntimeError("the app ended without an answer")
         if not isinstance(failure, HTTPException):
             _log.error("a request failed", exc_info=failure)
-        if not exchange.answer.started and not self.has_left:
+        if not exchange.answer.started and not self._line.has_left:
             exchange.start_over()
             await self._site.refusal(failure)(scope, exchange.receive, exchange.send)
 
@@ -245,18 +261,6 @@ class Connection:
             "state": {},
             "extensions": {CLIENT: self},
         }
-
-    async def _linger(self) -> None:
-        """Say that no more is sent, and wait until the client has heard."""
-        with trio.move_on_after(_LINGER_S):
-            try:
-                self._socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                return
-            while not self.has_left:
-                self.received.clear()
-                self.make_room()
-                await self._bell.wait()
 
 
 def _addresses(sock: socket.socket) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:

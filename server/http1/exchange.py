@@ -1,7 +1,5 @@
 """One request and its answer, as ASGI sees them."""
 
-from typing import Protocol
-
 import trio
 from werkzeug.exceptions import HTTPException
 
@@ -9,28 +7,10 @@ from server.http1.answer import Answer
 from server.http1.asgi import Message
 from server.http1.body import Body, ChunkedBody, SizedBody
 from server.http1.head import Head
+from server.http1.line import Line
 from server.http1.site import Site
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Line(Protocol):
-    """What an exchange needs of its connection."""
-
-    has_left: bool
-    received: bytearray
-
-    async def wait_news(self) -> None:
-        """Wait until more was received, or the client left."""
-
-    async def write(self, data: bytes) -> None:
-        """Send all of it, or return when the client left."""
-
-    def make_room(self) -> None:
-        """Hear that something was taken from what was received."""
-
-    def ring(self) -> None:
-        """Wake whoever waits for news."""
 
 
 class Exchange:

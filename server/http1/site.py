@@ -10,16 +10,24 @@ import trio
 from server.http1.asgi import App
 from server.http1.idlers import Idlers
 from server.http1.readers import Readers
+from server.http1.short_way import ShortWay
 
 
 class Site:
     """An app, how its clients are treated, and whether it is about to end."""
 
     def __init__(
-        self, app: App, refusal: Callable[[Exception], App], *, patience_s: float, requests_per_connection: int
+        self,
+        app: App,
+        refusal: Callable[[Exception], App],
+        *,
+        patience_s: float,
+        requests_per_connection: int,
+        short_way: ShortWay | None = None,
     ) -> None:
         """`refusal` makes an app that answers with an error; `patience_s` is for heads, and for clients to read."""
         self.app = app
+        self.short_way = short_way
         self.refusal = refusal
         self.patience_s = patience_s
         self.requests_per_connection = requests_per_connection

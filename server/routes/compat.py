@@ -20,7 +20,7 @@ from server.compat.keys import NO_KEY, key_holder
 from server.compat.queries import BAD_PRECISION, CoinsQuery, PriceQuery, read_query
 from server.errors import retry_after_s
 from server.openapi import API_KEY, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, RouteT, documented
-from server.outcomes import Outcome, ask
+from server.outcomes import Outcome, ask, settled
 from server.users import charge_user
 
 blueprint = Blueprint("compat", __name__, url_prefix=ROOT)
@@ -133,7 +133,8 @@ async def _outcomes(asked: Asked, query: PriceQuery, user: User) -> list[Outcome
         await charge_user(asked, user)
         return []
     # How old a price may be is for the operator to say, since these clients cannot.
-    return await ask(asked, wanted, user, Freshness(max_age_s=asked.services.settings.compat_max_age_s))
+    freshness = Freshness(max_age_s=asked.services.settings.compat_max_age_s)
+    return await settled(asked, ask(asked, wanted, user, freshness))
 
 
 def _raise_worst(outcomes: Sequence[Outcome]) -> None:

@@ -14,7 +14,7 @@ from server.errors import retry_after_s
 from server.examples import NO_COIN_IDS, PRICE, PRICES
 from server.inputs import MOST_COINS, CoinIds, Currencies, Input, PriceQuery, read_query
 from server.openapi import BATCH_HEADERS, BEARER, FRESHNESS_HEADERS, LIMIT_HEADERS, FreshnessHeader, documented
-from server.outcomes import Outcome, ask
+from server.outcomes import Outcome, ask, settled
 from server.price import price_answer
 from server.users import sender
 
@@ -71,7 +71,8 @@ async def prices() -> Response:
     user = sender(asked)
     query = read_query(PricesQuery, asked)
     wanted = [Wanted(coin_id, query.vs_currencies) for coin_id in query.ids]
-    outcomes = await ask(asked, wanted, user, requested_freshness(asked.header("cache-control")))
+    request = ask(asked, wanted, user, requested_freshness(asked.header("cache-control")))
+    outcomes = await settled(asked, request)
     return answer(_prices_body(outcomes), _headers_of(outcomes, honoured=asked.services.settings.upstream_honour_cache))
 
 

@@ -1,10 +1,10 @@
 """The short way to a price and the long one, through Quart, give the same answers."""
 
+import socket
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import httpx
 import pytest
-import trio
 from quart_trio import QuartTrio
 
 from core.errors import (
@@ -24,40 +24,55 @@ from core.errors import (
 from core.limits import Charge, OverLimit
 from server.answers import price_text
 from server.auth import issue_token
-from server.http1.asgi import App, Message, Receive, Scope, Send
-from server.http1.connection import CLIENT
+from server.http1.asgi import App
 from server.price import ShortWay
+from server.request_log import RequestLog
+from server.services import EXTENSION, Services
 from tests.server.fakes import SECRET, World, make_quote
+from tests.server.http1.wire import Client, answering, conversation, make_site, serve
 
 PRICE = "/v1/price/bitcoin"
 TOKEN = issue_token(SECRET, subject="ada", username="ada", expires_s=600)
 EXPIRED = issue_token(SECRET, subject="ada", username="ada", expires_s=-1)
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
+Headers = list[tuple[str, str]]
+BEARER = [("Authorization", f"Bearer {TOKEN}")]
 
 
-class ByWay:
-    """Sends requests to an app by one of the two ways."""
+class Ways:
+    """Sends the same request over two connections of ours, of which only one knows the short way."""
 
-    def __init__(self, app: App, *, is_short: bool) -> None:
-        self._app = app
-        self._extensions: dict[str, Any] = {CLIENT: None} if is_short else {}
+    def __init__(self, app: QuartTrio) -> None:
+        self._app: App = app.asgi_app
+        services: Services = app.extensions[EXTENSION]
+        self.short = ShortWay(services, RequestLog(services.traffic))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app({**scope, "extensions": self._extensions}, receive, send)
+    async def told(self, way: ShortWay | None, method: str, url: str, headers: Headers) -> tuple[int, Any, bytes]:
+        head = [f"{method} {url} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers)]
+        async with over(self._app, way) as client:
+            await client.say("\r\n".join([*head, "", ""]).encode())
+            [answer] = client.answers(method)
+        assert answer.headers.pop("x-request-id")
+        assert answer.headers.pop("date")
+        return answer.status, answer.headers, answer.body
 
-    async def told(self, method: str, url: str, headers: Any) -> tuple[int, dict[str, str], bytes]:
-        transport = httpx.ASGITransport(self)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            answer = await client.request(method, url, headers=headers)
-        headers = dict(answer.headers)
-        assert headers.pop("x-request-id")
-        return answer.status_code, headers, answer.content
+    async def both(self, method: str, url: str, headers: Headers) -> tuple[object, object]:
+        return await self.told(self.short, method, url, headers), await self.told(None, method, url, headers)
 
 
-async def both_ways(app: QuartTrio, method: str, url: str, headers: Any) -> tuple[object, object]:
-    asgi: App = app.asgi_app
-    short, long = ByWay(asgi, is_short=True), ByWay(asgi, is_short=False)
-    return await short.told(method, url, headers), await long.told(method, url, headers)
+def over(app: App, way: ShortWay | None) -> AbstractAsyncContextManager[Client]:
+    """A connection to an app, with this short way."""
+
+    async def server(app: App, sock: socket.socket) -> None:
+        site = make_site(app, short_way=way)
+        async with site.watched():
+            await serve(site)(app, sock)
+
+    return conversation(server, app)
+
+
+@pytest.fixture
+def ways(app: QuartTrio) -> Ways:
+    return Ways(app)
 
 
 @pytest.mark.parametrize(
@@ -84,38 +99,43 @@ async def both_ways(app: QuartTrio, method: str, url: str, headers: Any) -> tupl
         "//v1/price/bitcoin",
     ],
 )
-async def test_whatever_is_asked_the_short_way_answers_as_the_long_one(app: QuartTrio, url: str) -> None:
-    short, long = await both_ways(app, "GET", url, BEARER)
+async def test_whatever_is_asked_the_short_way_answers_as_the_long_one(ways: Ways, url: str) -> None:
+    short, long = await ways.both("GET", url, BEARER)
     assert short == long
 
 
-async def test_both_are_counted_as_one_route(world: World, app: QuartTrio) -> None:
-    await both_ways(app, "GET", PRICE, BEARER)
+async def test_both_are_counted_as_one_route(world: World, ways: Ways) -> None:
+    await ways.both("GET", PRICE, BEARER)
     counted = 'cryptopulse_http_requests_total{route="/v1/price/{coinId}",status="200"} 2.0'
     assert counted in (await world.metrics.scrape()).decode()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE"])
-async def test_so_it_does_for_every_method(app: QuartTrio, method: str) -> None:
-    short, long = await both_ways(app, method, PRICE, BEARER)
+async def test_so_it_does_for_every_method(ways: Ways, method: str) -> None:
+    short, long = await ways.both(method, PRICE, BEARER)
     assert short == long
 
 
 @pytest.mark.parametrize(
     "headers",
     [
-        {},
-        {"Authorization": "Basic YTpi"},
-        {"Authorization": f"Bearer {TOKEN}x"},
-        {"Authorization": f"Bearer {EXPIRED}"},
-        [("Authorization", f"Bearer {TOKEN}"), ("Authorization", f"Bearer {TOKEN}")],
-        BEARER | {"Cache-Control": "max-age=30, stale-if-error=60"},
-        BEARER | {"Cache-Control": "only-if-cached"},
-        BEARER | {"Accept": "text/html", "Origin": "https://example.com", "X-Forwarded-For": "192.0.2.9"},
+        [],
+        [("Authorization", "Basic YTpi")],
+        [("Authorization", f"Bearer {TOKEN}x")],
+        [("Authorization", f"Bearer {EXPIRED}")],
+        [("authorization", f"bearer  {TOKEN}")],
+        [*BEARER, *BEARER],
+        [*BEARER, ("Cache-Control", "max-age=30, stale-if-error=60")],
+        [*BEARER, ("Cache-Control", "only-if-cached")],
+        [*BEARER, ("Accept", "text/html"), ("Origin", "https://example.com"), ("X-Forwarded-For", "192.0.2.9")],
+        [("Accept", "application/problem+json")],
+        [*BEARER, ("Connection", "close")],
+        [*BEARER, ("Content-Length", "0")],
+        [*BEARER, ("Expect", "100-continue")],
     ],
 )
-async def test_so_it_does_for_every_header_that_matters(world: World, app: QuartTrio, headers: Any) -> None:
-    short, long = await both_ways(app, "GET", PRICE, headers)
+async def test_so_it_does_for_every_header_that_matters(world: World, ways: Ways, headers: Headers) -> None:
+    short, long = await ways.both("GET", PRICE, headers)
     assert short == long
     asked = world.desk.admitted
     assert asked[: len(asked) // 2] == asked[len(asked) // 2 :]
@@ -134,9 +154,9 @@ async def test_so_it_does_for_every_header_that_matters(world: World, app: Quart
         ValueError("nobody foresaw this"),
     ],
 )
-async def test_so_it_does_for_every_error_that_a_waiter_meets(world: World, app: QuartTrio, error: Exception) -> None:
+async def test_so_it_does_for_every_error_that_a_waiter_meets(world: World, ways: Ways, error: Exception) -> None:
     world.desk.answer = error
-    short, long = await both_ways(app, "GET", PRICE, BEARER)
+    short, long = await ways.both("GET", PRICE, BEARER)
     assert short == long
 
 
@@ -150,48 +170,37 @@ async def test_so_it_does_for_every_error_that_a_waiter_meets(world: World, app:
         ShuttingDown(),
     ],
 )
-async def test_so_it_does_for_every_refusal(world: World, app: QuartTrio, refusal: CryptoPulseError) -> None:
+async def test_so_it_does_for_every_refusal(world: World, ways: Ways, refusal: CryptoPulseError) -> None:
     world.desk.refusal = refusal
-    short, long = await both_ways(app, "GET", PRICE, BEARER)
+    short, long = await ways.both("GET", PRICE, BEARER)
     assert short == long
 
 
-async def test_so_it_does_for_a_price_that_was_at_hand(world: World, app: QuartTrio) -> None:
+async def test_so_it_does_for_a_price_that_was_at_hand(world: World, ways: Ways) -> None:
     world.desk.answer = make_quote(trigger="fresh", age_s=7, fresh_for_s=20)
-    short, long = await both_ways(app, "GET", PRICE, BEARER)
+    short, long = await ways.both("GET", PRICE, BEARER)
     assert short == long
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "extensions", "is_short"),
+    ("request_line", "is_short"),
     [
-        ("GET", PRICE, {CLIENT: None}, True),
-        ("GET", PRICE, {}, False),
-        ("HEAD", PRICE, {CLIENT: None}, False),
-        ("GET", f"{PRICE}/history", {CLIENT: None}, False),
-        ("GET", "/v1/prices", {CLIENT: None}, False),
+        (f"GET {PRICE}", True),
+        (f"GET {PRICE}?vsCurrency=eur", True),
+        (f"HEAD {PRICE}", False),
+        (f"GET {PRICE}/history", False),
+        ("GET /v1/price/bit%63oin", False),
+        ("GET /v1/prices?ids=bitcoin", False),
     ],
 )
-async def test_the_short_way_is_taken_for_a_price_where_the_connection_ends_what_its_client_left(
-    world: World, method: str, path: str, extensions: dict[str, Any], is_short: bool
+async def test_the_short_way_is_for_the_price_of_a_coin_alone(
+    world: World, ways: Ways, request_line: str, is_short: bool
 ) -> None:
-    quart_was_asked = trio.Event()
-    sent: list[Message] = []
-
-    async def quart(scope: Scope, receive: Receive, send: Send) -> None:
-        quart_was_asked.set()
-
-    async def receive() -> Message:
-        raise AssertionError("nobody asks for a body")
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    headers = [(name.lower().encode(), value.encode()) for name, value in BEARER.items()]
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
-    await ShortWay(quart, world.services())(scope | {"extensions": extensions}, receive, send)
-    assert quart_was_asked.is_set() is not is_short
-    assert [message.get("status") for message in sent] == ([200, None] if is_short else [])
+    async with over(answering(b"from the app"), ways.short) as client:
+        await client.say(f"{request_line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        [answer] = client.answers(request_line[:4])
+    assert ("x-batch-id" in answer.headers) is is_short
+    assert len(world.desk.admitted) == is_short
 
 
 def test_a_price_is_written_once_for_all_who_waited_for_it() -> None:

@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from server.access_log import AccessLog
 from server.http1.asgi import Message, Receive, Scope, Send
 from server.http1.connection import CLIENT
+from server.request_log import RequestLog
 from server.traffic import Traffic
 from tests.server.http1.wire import Client, answering, conversation, echo, make_site, ours, serve, start
 
@@ -275,7 +276,7 @@ class TestBodies:
                 await wait_all_tasks_blocked()
             else:
                 pytest.fail("everything was taken in")
-            kept = len(app.scope["extensions"][CLIENT].received)
+            kept = len(app.scope["extensions"][CLIENT]._line.received)
         assert 64 * 1024 < kept <= 64 * 1024 + 16 * 1024
 
     async def test_every_byte_of_a_large_body_arrives(self) -> None:
@@ -333,7 +334,7 @@ class TestLeaving:
     async def test_it_is_logged_also_where_nobody_receives(self) -> None:
         app = Waiting()
         with capture_logs() as lines:
-            async with conversation(ours, AccessLog(app, Traffic())) as client:
+            async with conversation(ours, AccessLog(app, RequestLog(Traffic()))) as client:
                 await client.say(GET)
                 client.leave()
                 await wait_all_tasks_blocked()
@@ -341,7 +342,7 @@ class TestLeaving:
 
     async def test_a_server_that_ends_is_no_client_that_left(self) -> None:
         with capture_logs() as lines:
-            async with conversation(ours, AccessLog(Waiting(), Traffic())) as client:
+            async with conversation(ours, AccessLog(Waiting(), RequestLog(Traffic()))) as client:
                 await client.say(GET)
         assert [line["status"] for line in lines] == [None]
 
@@ -389,7 +390,7 @@ class TestRequestsAhead:
         kept = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            kept.append(len(scope["extensions"][CLIENT].received))
+            kept.append(len(scope["extensions"][CLIENT]._line.received))
             await answering(b"ok")(scope, receive, send)
 
         async with conversation(ours, app) as client:
@@ -575,5 +576,5 @@ async def test_nothing_is_kept_between_requests() -> None:
     async with conversation(ours, app) as client:
         await client.say(POST + b"hello", GET * 50)
         connection = seen[-1]["extensions"][CLIENT]
-        assert (connection.received, connection._exchange) == (bytearray(), None)
+        assert (connection._line.received, connection._exchange) == (bytearray(), None)
     assert statuses(client) == [200] * 51

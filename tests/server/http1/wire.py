@@ -27,8 +27,10 @@ from trio.testing import wait_all_tasks_blocked
 from server.http1.asgi import App, Message, Receive, Scope, Send
 from server.http1.connection import Connection
 from server.http1.handover import Hypercorn
+from server.http1.short_way import ShortWay
 from server.http1.site import Site
 from server.listener import _refusal
+from server.request_log import RequestLog
 from server.traffic import Traffic
 
 Server = Callable[[App, socket.socket], Awaitable[None]]
@@ -107,9 +109,15 @@ async def _served(server: Server, app: App, sock: socket.socket) -> None:
         await server(app, sock)
 
 
-def make_site(app: App, *, patience_s: float = 10, requests_per_connection: int = 1000) -> Site:
+def make_site(
+    app: App, *, patience_s: float = 10, requests_per_connection: int = 1000, short_way: ShortWay | None = None
+) -> Site:
     return Site(
-        app, partial(_refusal, Traffic()), patience_s=patience_s, requests_per_connection=requests_per_connection
+        app,
+        partial(_refusal, RequestLog(Traffic())),
+        patience_s=patience_s,
+        requests_per_connection=requests_per_connection,
+        short_way=short_way,
     )
 
 
