@@ -17,7 +17,6 @@ from server.charges import charge_headers
 from server.connection import Connection
 from server.errors import error_answer, most_telling
 from server.openapi import open_api
-from server.request_log import RequestLog
 from server.routes import auth, candles, compat, docs, health, history, metrics, prices, stream
 from server.services import EXTENSION, Services
 from server.traffic import pattern
@@ -68,7 +67,7 @@ def create_app(services: Services) -> QuartTrio:
         app.register_blueprint(routes.blueprint)
     open_api(version("cryptopulse")).init_app(app)
     cast("DefaultJSONProvider", app.json).sort_keys = False  # the document keeps the contract's order
-    services.metrics.add(services.traffic)
+    services.metrics.add(services.log.traffic)
     # Quart's own way to put something around an app is to assign to this method.
-    app.asgi_app = AccessLog(app.asgi_app, RequestLog(services.traffic))  # type: ignore[method-assign,assignment]
+    app.asgi_app = AccessLog(app.asgi_app, services.log)  # type: ignore[method-assign,assignment]
     return app

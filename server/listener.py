@@ -83,13 +83,12 @@ async def serving(
     waits any more connections are still let in, to be told 503.
     """
     url = _url(listener)
-    log = RequestLog(services.traffic)
     site = Site(
         cast("App", app.asgi_app),
-        partial(_refusal, log),
+        partial(_refusal, services.log),
         patience_s=_IDLE_S,
         requests_per_connection=_REQUESTS_PER_CONNECTION,
-        short_way=ShortWay(services, log),
+        short_way=ShortWay(services),
     )
     hypercorn = Hypercorn(app, patience_s=_IDLE_S, requests_per_connection=_REQUESTS_PER_CONNECTION)
     async with site.watched(), trio.open_nursery() as connections, trio.open_nursery() as nursery:

@@ -20,7 +20,8 @@ from server.app import create_app
 from server.auth import Tokens
 from server.errors import leaves
 from server.listener import CannotListen, bound_socket, serving
-from server.logs import configure_logs
+from server.logs import Lines, configure_logs
+from server.request_log import RequestLog
 from server.services import Services
 from server.shutdown import CutOff, ended_by_signals
 
@@ -33,12 +34,14 @@ def run(settings: Settings) -> None:
     """Serve with these settings; exits with 1, and a line that says why, if that goes wrong."""
     lines = configure_logs(settings.log_level)
     try:
-        trio.run(serve, settings, instruments=[lines])
+        trio.run(serve, settings, lines, instruments=[lines])
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - nobody is left to hear of it
         sys.exit(_last_word(error))
 
 
-async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+async def serve(
+    settings: Settings, lines: Lines | None = None, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Serve until a signal, then answer who waits; reports the URL once it listens.
 
     Raises CannotListen, CutOff, and whatever a background task dies of: better no server than one that only looks
@@ -67,6 +70,7 @@ async def serve(settings: Settings, *, task_status: trio.TaskStatus[str] = trio.
                 core.metrics,
                 core.streams,
                 draining,
+                RequestLog(lines),
             )
             app = create_app(services)
             async with (

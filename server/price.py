@@ -20,7 +20,7 @@ from server.http1.connection import CLIENT
 from server.http1.short_way import Errand, Reply
 from server.inputs import PriceQuery, read_query
 from server.outcomes import Outcome, ask, note, outcomes, settled
-from server.request_log import CLIENT_LEFT, Entry, RequestLog
+from server.request_log import CLIENT_LEFT, Entry
 from server.services import Services
 from server.users import sender
 
@@ -54,16 +54,15 @@ class ShortWay:
 
     begins = b"GET /v1/price/"
 
-    def __init__(self, services: Services, log: RequestLog) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
-        self._log = log
 
     def errand(self, scope: Scope, reply: Reply) -> Errand | None:
         """A request to be started, if it is for the price of a coin."""
         match = _PATH.fullmatch(scope["raw_path"])
         if match is None:
             return None
-        return _PriceErrand(Asked(self._services, scope), match[1].decode(), self._log.open(scope), reply)
+        return _PriceErrand(Asked(self._services, scope), match[1].decode(), self._services.log.open(scope), reply)
 
 
 class _PriceErrand:

@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.streams import Streams
 from server.admin import Admin
 from server.auth import Tokens
-from server.traffic import Traffic
+from server.request_log import RequestLog
 
 EXTENSION = "cryptopulse"
 
@@ -36,7 +36,7 @@ class Services:
     metrics: Metrics
     streams: Streams
     draining: trio.Event  # set once this instance is on its way out
-    traffic: Traffic = field(default_factory=Traffic)
+    log: RequestLog = field(default_factory=RequestLog)
 
 
 def services() -> Services:

@@ -1,5 +1,6 @@
 """The life of batches in virtual time: exact, instant, over a model of Redis."""
 
+import gc
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -621,3 +622,22 @@ async def test_if_nobody_can_read_what_redis_answers_those_who_asked_are_told_an
                 request.admitted()
     await asked.ask(desk)
     assert len(asked.quotes) == 1
+
+
+async def test_a_request_leaves_nothing_behind_that_must_be_searched_for(
+    autojump_clock: MockClock, desk: PriceDesk, asked: Asked
+) -> None:
+    await ask_at_once(asked, *[(desk,)] * 3)
+    gc.collect()
+    gc.disable()
+    try:
+        await ask_at_once(asked, *[(desk,)] * 10)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = {type(each).__name__ for each in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert len(asked.quotes) == 13
+    assert not {"PriceRequest", "Waiter", "Window", "Result"} & left

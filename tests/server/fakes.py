@@ -156,7 +156,8 @@ class FakeDesk:
 
     def _settle(self, waiters: Sequence[FakeWaiter]) -> None:
         for waiter in waiters:
-            waiter.settle()
+            settle, waiter.settle = waiter.settle, lambda: None  # as the real one, it lets go of whom it told
+            settle()
 
     def _let_go(self, request: PriceRequest) -> None:
         for waiter in cast("Sequence[FakeWaiter]", request.waiters):

@@ -13,7 +13,6 @@ from server.access_log import AccessLog
 from server.http1.asgi import Message, Receive, Scope, Send
 from server.http1.connection import CLIENT
 from server.request_log import RequestLog
-from server.traffic import Traffic
 from tests.server.http1.wire import Client, answering, conversation, echo, make_site, ours, serve, start
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -334,7 +333,7 @@ class TestLeaving:
     async def test_it_is_logged_also_where_nobody_receives(self) -> None:
         app = Waiting()
         with capture_logs() as lines:
-            async with conversation(ours, AccessLog(app, RequestLog(Traffic()))) as client:
+            async with conversation(ours, AccessLog(app, RequestLog())) as client:
                 await client.say(GET)
                 client.leave()
                 await wait_all_tasks_blocked()
@@ -342,7 +341,7 @@ class TestLeaving:
 
     async def test_a_server_that_ends_is_no_client_that_left(self) -> None:
         with capture_logs() as lines:
-            async with conversation(ours, AccessLog(Waiting(), RequestLog(Traffic()))) as client:
+            async with conversation(ours, AccessLog(Waiting(), RequestLog())) as client:
                 await client.say(GET)
         assert [line["status"] for line in lines] == [None]
 

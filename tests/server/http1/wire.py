@@ -31,7 +31,6 @@ from server.http1.short_way import ShortWay
 from server.http1.site import Site
 from server.listener import _refusal
 from server.request_log import RequestLog
-from server.traffic import Traffic
 
 Server = Callable[[App, socket.socket], Awaitable[None]]
 
@@ -114,7 +113,7 @@ def make_site(
 ) -> Site:
     return Site(
         app,
-        partial(_refusal, RequestLog(Traffic())),
+        partial(_refusal, RequestLog()),
         patience_s=patience_s,
         requests_per_connection=requests_per_connection,
         short_way=short_way,

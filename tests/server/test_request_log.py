@@ -1,0 +1,67 @@
+"""The line of a request, which is written without structlog where that can be told by nothing but the time it takes."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+# Writes the same request twice: straight, and by structlog.
+WRITE = """
+import sys, trio
+from server.logs import configure_logs
+from server.notes import notes_of
+from server.request_log import RequestLog
+level, path, caller, status, error = sys.argv[1:]
+lines = configure_logs(level)
+
+async def main():
+    for log in (RequestLog(lines), RequestLog()):
+        scope = {"type": "http", "method": "GET", "raw_path": path.encode(), "headers": [(b"x-request-id", b"mine")]}
+        notes = notes_of(scope)
+        notes.caller, notes.batch_id = caller or None, "b" * 32
+        notes.error = ValueError("burnt") if error else None
+        log.open(scope).write(int(status) if status else None)
+
+trio.run(main, instruments=[lines])
+"""
+
+
+def written(level: str = "info", path: str = "/", caller: str = "", status: str = "200", error: str = "") -> list[Any]:
+    command = [sys.executable, "-c", WRITE, level, path, caller, status, error]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    for line in lines:
+        assert line.pop("timestamp").endswith("Z")
+        line.pop("duration_ms")
+    return lines
+
+
+@pytest.mark.parametrize(
+    "request_told",
+    [
+        {"path": "/v1/price/bitcoin", "caller": "user:ann"},
+        {"path": "/v1/price/bit%1b%22coin%5c"},
+        {"path": "/v1/price/b%C3%AFtcoin"},
+        {"caller": "user:\u2028ann"},
+        {"status": "404", "error": "yes"},
+        {"status": "502", "error": "yes"},
+        {"status": "500", "error": "yes"},
+        {"status": "499"},
+        {"status": ""},
+    ],
+)
+def test_a_line_is_the_same_whichever_way_it_is_written(request_told: dict[str, str]) -> None:
+    straight, by_structlog = written(**request_told)
+    assert straight == by_structlog
+    assert straight["event"] == "request"
+    assert straight["request_id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("level", "path", "lines"),
+    [("info", "/", 2), ("warning", "/", 0), ("debug", "/", 2)],
+)
+def test_a_line_below_the_level_is_not_written(level: str, path: str, lines: int) -> None:
+    assert len(written(level=level, path=path)) == lines
