@@ -98,6 +98,14 @@ async def test_it_may_come_in_pieces(site: Site, way: FakeWay, length: int) -> N
         assert len(way.errands) == 2
 
 
+async def test_a_shorter_one_may_follow_one_that_came_in_pieces(site: Site, way: FakeWay) -> None:
+    way.at_once = b"short"
+    async with talking(site) as client:
+        await client.say(*pieces(SHORT, 1))
+        await client.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert bodies(client) == [b"short", b"long"]
+
+
 async def test_both_kinds_take_turns_on_a_connection(site: Site, way: FakeWay) -> None:
     way.at_once = b"short"
     async with talking(site) as client:
