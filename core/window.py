@@ -23,11 +23,13 @@ from core.waiters import Waiter
 class Window:
     """The waiters of one batch on this instance, and the task that sees to it that they get their result."""
 
-    def __init__(self, view: View, threshold: int) -> None:
+    def __init__(self, view: View, threshold: int, tell_ripe: Callable[[], None]) -> None:
+        """`tell_ripe` hears each time that the batch is ripe, and may find that it is not."""
         self.view = view
         self.waiters: set[Waiter] = set()
         self._deadlines: list[Waiter] = []  # a heap; some may have left
         self._threshold = threshold
+        self._tell_ripe = tell_ripe
         self._stirred = Bell()
 
     def __repr__(self) -> str:
@@ -50,9 +52,10 @@ class Window:
 
     def grow(self, size: int) -> None:
         """Take notice of the batch's size; beyond full, one more changes nothing."""
-        if self.view.size < self._threshold <= size:
-            self._stir()
+        is_filled = self.view.size < self._threshold <= size
         self.view.size = max(self.view.size, size)
+        if is_filled:
+            self._tell_ripe()  # here and now: for three at once each task that must wake first is time that they wait
 
     def drain(self) -> None:
         """Flush as soon as may be."""
@@ -103,20 +106,20 @@ class Window:
             self.leave(waiter)
             waiter.settle(refusal)
 
-    async def run(self, tell_ripe: Callable[[], None]) -> None:
+    async def run(self) -> None:
         """Say each time that the batch is ripe, until it is settled or nobody waits for it here."""
         while self.waiters:
             with trio.CancelScope() as until:
                 while self.waiters:
-                    until.deadline = min(self._next_step(tell_ripe), self._deadlines[0].deadline)
+                    until.deadline = min(self._next_step(), self._deadlines[0].deadline)
                     await self._stirred.wait()
             self._time_out()
 
-    def _next_step(self, tell_ripe: Callable[[], None]) -> float:
+    def _next_step(self) -> float:
         step = next_step(self.view, trio.current_time(), self._threshold)
         if not isinstance(step, str):
             return step
-        tell_ripe()
+        self._tell_ripe()
         return float("inf")  # whatever comes of it stirs this window
 
     def _time_out(self) -> None:

@@ -217,7 +217,7 @@ class Windows:
     def _open(self, coin_id: str, joined: Joined) -> Window:
         due_at = trio.current_time() + joined.due_in_ms / 1000
         view = View(joined.batch_id, coin_id, due_at, joined.size, draining=self._draining)
-        window = Window(view, self._settings.batch_threshold)
+        window = Window(view, self._settings.batch_threshold, self._rounds.wake)
         self._of_batch[joined.batch_id] = window
         self._of_coin.setdefault(coin_id, set()).add(window)
         self._context.run(self._nursery.start_soon, self._run_window, window)
@@ -225,7 +225,7 @@ class Windows:
 
     async def _run_window(self, window: Window) -> None:
         try:
-            await window.run(self._rounds.wake)
+            await window.run()
         finally:
             self._forget(window)
 

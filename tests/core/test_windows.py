@@ -111,12 +111,12 @@ async def test_that_a_batch_is_ripe_is_said_when_it_fills_up_and_not_again_for_e
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     """While no call may be made a batch grows on, and each time that it is said costs a round."""
-    window = Window(View(BATCH, "bitcoin", due_at=5, size=1), threshold=3)
     said: list[int] = []  # and how large it was then
+    window = Window(View(BATCH, "bitcoin", due_at=5, size=1), 3, lambda: said.append(window.view.size))
     for size in range(1, 7):
         window.join(waiter_for(8), size)
         if size == 1:
-            nursery.start_soon(window.run, lambda: said.append(window.view.size))
+            nursery.start_soon(window.run)
         await wait_all_tasks_blocked()
     assert (said, window.view.size) == ([3], 6)
 
@@ -139,11 +139,11 @@ async def test_that_a_batch_is_ripe_is_said_when_it_fills_up_and_not_again_for_e
 async def test_a_windows_task_ends_with_its_last_waiter(
     autojump_clock: MockClock, end: Callable[[Window, Waiter], None]
 ) -> None:
-    window = Window(View(BATCH, "bitcoin", due_at=5, size=1), threshold=3)
+    window = Window(View(BATCH, "bitcoin", due_at=5, size=1), 3, lambda: None)
     waiter = waiter_for(8)
     window.join(waiter, 1)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(window.run, lambda: None)
+        nursery.start_soon(window.run)
         await trio.sleep(1)
         end(window, waiter)
     assert trio.current_time() == pytest.approx(1)
