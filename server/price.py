@@ -1,7 +1,7 @@
 """The price of one coin: how it is asked for and told, and the short way, which takes no task and no Quart.
 
-Quart takes some 200 us for a request, and a task that waits some 30 us and 6 kB; all else that CryptoPulse does for one
-takes less than half of that. Both ways ask by `ask_price` and answer by `price_told`.
+Quart takes some 200 us for a request, and a task that waits some 30 us; all else that CryptoPulse does for one takes
+less than half of that. Both ways ask by `ask_price` and answer by `price_told`.
 """
 
 import re

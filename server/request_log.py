@@ -1,8 +1,8 @@
 """What is known of each request from its start to its line in the log: an id, when it came, how it ended.
 
-log = RequestLog(traffic)
+log = RequestLog(lines)
 entry = log.open(scope)      # from here on the scope's path is decoded
-entry.header                 # (b"x-request-id", b"...")
+entry.header                 # {"X-Request-Id": "..."}
 entry.write(200)
 """
 

@@ -100,7 +100,7 @@ class Connection:
         self._wake()
 
     def _goes_short(self) -> bool:
-        """Send a request off on the short way, if it is for that; what is wrong with one, the task says."""
+        """Send a request off on the short way, if it is for that."""
         way, received = self._site.short_way, self._line.received
         if way is None or not received.startswith(way.begins):
             return False
@@ -110,11 +110,11 @@ class Connection:
             if not end:
                 return False
             head.read(bytes(received[:end]))
-        except HTTPException:
+            if head.length or head.chunked or head.expects_continue or head.is_for_hypercorn:
+                return False
+            errand = way.errand(self._scope(head), partial(self._reply, head))
+        except Exception:  # noqa: BLE001 - the task will meet the same, and says so
             return False
-        if head.length or head.chunked or head.expects_continue or head.is_for_hypercorn:
-            return False
-        errand = way.errand(self._scope(head), partial(self._reply, head))
         if errand is None:
             return False
         self._line.take(end)
