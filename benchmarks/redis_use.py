@@ -8,6 +8,7 @@ tells them apart, and costs: so it listens to a short part of its own, and what 
 """
 
 import re
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 import msgspec
 
 _PATIENCE_S = 5
-_QUIET_S = 0.5
 _HEARD = re.compile(rb"^\+\d+\.\d+ \[\d+ (lua|[^\]]+)\] ", re.MULTILINE)
 _LUA = b"lua"
 
@@ -65,16 +65,18 @@ def overheard(port: int) -> Iterator[Heard]:
         connection.sendall(b"MONITOR\r\n")
         connection.recv(len(b"+OK\r\n"))
         yield heard
-        connection.settimeout(_QUIET_S)
-        said = b"".join(_until_quiet(connection))
-    origins = _HEARD.findall(said)
+        origins = _HEARD.findall(_until_marked(connection, port))
     heard.inside = sum(origin == _LUA for origin in origins)
     heard.sent = len(origins) - heard.inside
 
 
-def _until_quiet(connection: socket.socket) -> Iterator[bytes]:
-    try:
-        while data := connection.recv(1_048_576):
-            yield data
-    except TimeoutError:
-        return
+def _until_marked(connection: socket.socket, port: int) -> bytes:
+    """What was said until now. An idle server says something all the time, so its silence is not to be waited for."""
+    mark = secrets.token_hex(8).encode()
+    _asked(port, b"ECHO " + mark + b"\r\n")
+    said: list[bytes] = [b""]
+    while mark not in b"".join(said[-2:]):
+        said.append(connection.recv(1_048_576))
+        if not said[-1]:
+            raise ConnectionError("Redis ended what was listened to")
+    return b"".join(said).partition(mark)[0].rpartition(b"\n")[0]

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 
+import structlog
 import trio
 
 from core.admissions import Absent, Admission, Admissions, Ask, Fresh, Joined, Refused, Unknown
@@ -30,6 +31,8 @@ from core.windows import Windows
 
 # So many coins in one call of the script, and those of one more request: others want Redis too.
 _MOST_TOGETHER = 64
+
+_log = structlog.get_logger(__name__)
 
 
 class PriceDesk:
@@ -100,9 +103,13 @@ class PriceDesk:
         requests = self._next_together()
         if self._asked:
             self._start_to_admit()
+        if not requests:
+            return
         try:
             answers = await self._coordinator.admit([request.ask for request in requests])
         except Exception as error:  # noqa: BLE001 - whatever it is, those who asked are told
+            if not isinstance(error, CryptoPulseError):
+                _log.error("what became of admissions could not be read", exc_info=error)
             for request in requests:
                 request.refuse(error)
             return
@@ -115,8 +122,9 @@ class PriceDesk:
         coins = 0
         while self._asked and coins < _MOST_TOGETHER:
             request = self._asked.popleft()
-            coins += len(request.ask.wanted)
-            together.append(request)
+            if not request.left:
+                coins += len(request.ask.wanted)
+                together.append(request)
         return together
 
     def _hear(self, request: PriceRequest, answer: Admissions | OverLimit | OutboxFull) -> None:

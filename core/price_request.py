@@ -26,7 +26,7 @@ class PriceRequest:
     def __init__(
         self, ask: Ask, let_go: "Callable[[PriceRequest], None]", tell: Callable[[], None] | None = None
     ) -> None:
-        """`let_go` hears when it was left, and `tell` when it is over, in the midst of what else happens then."""
+        """`let_go` hears when it was left; `tell` when it is over, amid the settling of windows: it must not raise."""
         self.ask = ask
         self.asked_at = trio.current_time()
         self.charge: Charge | None = None  # as it stands, once it is known
@@ -82,8 +82,9 @@ class PriceRequest:
         """Give it up, if it still goes on; to be done at its end, too."""
         if not self.left:
             self.left = True
-            self._tell = _nothing  # whoever would be told holds this request: no garbage to be searched for
+            self._tell = _nothing  # here and below: whoever holds this request is let go, or is searched for as garbage
             self._let_go(self)
+            self.waiters = ()
 
 
 def _nothing() -> None: ...

@@ -4,8 +4,9 @@
         ▲                              │
         └── until another's lease ends ┘   (its result usually comes first, over the feed)
 
-Requests only wait; this task acts for them, so a client that leaves harms nobody, and sees to it that each is told when
-its time is over. It ends when the batch is settled or its last waiter has left.
+That it is full is said at once, all else by the window's task. Requests only wait; it acts for them, so a client that
+leaves harms nobody, and sees to it that each is told when its time is over. It ends when the batch is settled or its
+last waiter has left.
 """
 
 from collections.abc import Callable

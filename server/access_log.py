@@ -1,4 +1,4 @@
-"""Around the whole app: an id and a line in the log for every request, and an answer whatever happens."""
+"""Around the app: an id and a line in the log for every request that goes there, and an answer whatever happens."""
 
 import structlog
 from werkzeug.exceptions import NotFound

@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -45,7 +46,8 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 class Lines(trio.abc.Instrument):
     """A stream to which what is written within one pass of trio's scheduler goes out at its end, all at once.
 
-    To write each line of a busy server by itself takes as long as to make it. A pass is over within milliseconds.
+    To write each line of a busy server by itself takes as long as to make it. A pass is over
+    within milliseconds, or within some hundred where thousands are answered at once.
     """
 
     def __init__(self, stream: BinaryIO, *, takes_json: bool) -> None:
@@ -62,9 +64,10 @@ class Lines(trio.abc.Instrument):
         self.flush()
 
     def flush(self) -> None:
-        """Write what was kept, unless the pass does."""
+        """Write what was kept, unless the pass does; a log that cannot be written must not end what it tells of."""
         if not self._passes:
-            self._write_out()
+            with suppress(OSError):
+                self._write_out()
 
     def before_run(self) -> None:
         """Hear that passes begin."""
@@ -80,7 +83,7 @@ class Lines(trio.abc.Instrument):
     def after_run(self) -> None:
         """Hear that no pass comes any more."""
         self._passes = False
-        self._write_out()
+        self.flush()
 
     def _write_out(self) -> None:
         if self._kept:

@@ -106,3 +106,4 @@ class _PriceErrand:
         charged = charge_headers(self._asked.notes.charge)
         self._reply(answer.status, answer.headers | charged | self._entry.header, answer.body)
         self._entry.write(answer.status)
+        self._asked.notes.error = None  # its traceback holds on to this very request

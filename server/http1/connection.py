@@ -57,7 +57,7 @@ class Connection:
         self._exchange: Exchange | None = None  # while the task answers
         self._errand: Errand | None = None  # while a request is on the short way
         self._is_idle = False  # its task waits for a request, and has nothing else to do
-        self._is_last = False  # what went the short way was
+        self._is_last = False  # the answer that was given on the short way
         self._unsent = b""  # of an answer that went the short way
         self._searched = 0  # so much of what was received holds no end of a head
         self._dismissed = False
@@ -95,36 +95,44 @@ class Connection:
             return
         if self._line.has_left:
             self._give_up_errand()
-            if self._exchange is not None and not self._exchange.over:
+            if self._unsent or (self._exchange is not None and not self._exchange.over):
                 self._cancel_scope.cancel()
         self._wake()
 
     def _goes_short(self) -> bool:
         """Send a request off on the short way, if it is for that."""
-        way, received = self._site.short_way, self._line.received
-        if way is None or not received.startswith(way.begins):
-            return False
-        head = Head()
         try:
-            end = end_of_head(received, 0)
-            if not end:
-                return False
-            head.read(bytes(received[:end]))
-            if head.length or head.chunked or head.expects_continue or head.is_for_hypercorn:
-                return False
-            errand = way.errand(self._scope(head), partial(self._reply, head))
-        except Exception:  # noqa: BLE001 - the task will meet the same, and says so
+            found = self._errand_at_hand()
+        except HTTPException:
+            return False  # the task refuses it
+        except Exception as error:  # noqa: BLE001 - it must not end the task that reads for all
+            _log.error("a request could not go the short way", exc_info=error)
             return False
-        if errand is None:
+        if found is None:
             return False
+        end, self._errand = found
         self._line.take(end)
         self._searched = 0
         self._site.idlers.leave(self)
         self._is_idle = False
         self._requests_left -= 1
-        self._errand = errand
-        errand.start()
+        self._errand.start()
         return True
+
+    def _errand_at_hand(self) -> "tuple[int, Errand] | None":
+        """The request that was received, if it is whole, and for the short way; and how long its head is."""
+        way, received = self._site.short_way, self._line.received
+        if way is None or not received.startswith(way.begins):
+            return None
+        end = end_of_head(received, self._searched)
+        if not end:
+            return None
+        head = Head()
+        head.read(bytes(received[:end]))
+        if head.length or head.chunked or head.expects_continue or head.is_for_hypercorn:
+            return None
+        errand = way.errand(self._scope(head), partial(self._reply, head))
+        return None if errand is None else (end, errand)
 
     def _reply(self, head: Head, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Answer what went the short way, and leave to the task what is more than that."""
@@ -205,9 +213,9 @@ class Connection:
 
     async def _send_rest(self) -> None:
         """Send the rest of an answer to who reads it slowly."""
-        unsent, self._unsent = self._unsent, b""
         self._site.idlers.leave(self)
-        await self._line.write_slowly(unsent)
+        await self._line.write_slowly(self._unsent)
+        self._unsent = b""
         self._dismissed = False
         self._site.idlers.join(self)
 

@@ -1,6 +1,5 @@
 """The life of batches in virtual time: exact, instant, over a model of Redis."""
 
-import gc
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -27,6 +26,7 @@ from core.price_desk import PriceDesk
 from core.redis_link import RedisRefused
 from tests.core.asking import Asked, ask_at_once
 from tests.core.model import START_MS, Fleet, ModelCoordinator, settings_for_tests
+from tests.garbage import searching
 
 
 async def test_a_lone_request_is_answered_when_its_window_ends(
@@ -627,17 +627,28 @@ async def test_if_nobody_can_read_what_redis_answers_those_who_asked_are_told_an
 async def test_a_request_leaves_nothing_behind_that_must_be_searched_for(
     autojump_clock: MockClock, desk: PriceDesk, asked: Asked
 ) -> None:
-    await ask_at_once(asked, *[(desk,)] * 3)
-    gc.collect()
-    gc.disable()
-    try:
+    with searching() as left:
         await ask_at_once(asked, *[(desk,)] * 10)
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        left = {type(each).__name__ for each in gc.garbage}
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-    assert len(asked.quotes) == 13
+    assert len(asked.quotes) == 10
     assert not {"PriceRequest", "Waiter", "Window", "Result"} & left
+
+
+async def test_who_left_leaves_nothing_behind_either(autojump_clock: MockClock, desk: PriceDesk) -> None:
+    with searching() as left:
+        with desk.ask([Wanted("bitcoin", ("usd",))], caller="user:a"):
+            await trio.sleep(1)
+        await trio.sleep(1)
+    assert not {"PriceRequest", "Waiter"} & left
+
+
+async def test_who_leaves_before_being_admitted_is_not_charged(
+    autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, admitted_together: list[int]
+) -> None:
+    with desk.ask([Wanted("bitcoin", ("usd",))], caller="user:a"):
+        pass
+    await trio.sleep(1)
+    assert admitted_together == []
+    with desk.ask([Wanted("bitcoin", ("usd",))], caller="user:a") as request:
+        await request.over()
+        assert request.charge is not None
+        assert request.charge.remaining == 19

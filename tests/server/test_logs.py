@@ -133,5 +133,14 @@ def test_lines_of_one_pass_of_the_scheduler_are_written_at_once() -> None:
     assert stderr_of(NOTED + KEEP, "info") == "[['before'], ['one', 'two'], ['three'], ['four'], ['after']]"
 
 
+FAIL_AGAIN = FAIL.replace(
+    'log.info("two")', 'failures.append(OSError(28, "still none")); log.info("two"); log.info("three")'
+)
+
+
+def test_a_log_that_cannot_be_written_ends_nobody() -> None:
+    assert stderr_of(NOTED + FAIL_AGAIN, "info") == "[['three']]"
+
+
 def test_where_a_pass_could_not_be_written_lines_are_from_then_on_each_by_itself() -> None:
     assert stderr_of(NOTED + FAIL, "info") == "[['two']]"

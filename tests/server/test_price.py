@@ -1,6 +1,5 @@
 """The short way to a price and the long one, through Quart, give the same answers."""
 
-import gc
 import socket
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -28,6 +27,7 @@ from server.auth import issue_token
 from server.http1.asgi import App
 from server.price import ShortWay
 from server.services import EXTENSION, Services
+from tests.garbage import searching
 from tests.server.fakes import SECRET, World, make_quote
 from tests.server.http1.wire import Client, answering, conversation, make_site, serve
 
@@ -207,21 +207,23 @@ def test_a_price_is_written_once_for_all_who_waited_for_it() -> None:
     assert price_text(make_quote("1.5").price) is price_text(make_quote("1.5").price)
 
 
-async def test_a_price_leaves_nothing_behind_that_must_be_searched_for(ways: Ways) -> None:
-    """Thousands a second are answered: to look for what only holds on to itself took a tenth of the time."""
+@pytest.mark.parametrize(
+    ("refusal", "token", "status"),
+    [
+        (None, TOKEN, 200),
+        (None, EXPIRED, 401),
+        (OverLimit(Charge("user:ada", limit=20, remaining=0, reset_s=42)), TOKEN, 429),
+    ],
+)
+async def test_an_answer_leaves_nothing_behind_that_must_be_searched_for(
+    world: World, ways: Ways, refusal: CryptoPulseError | None, token: str, status: int
+) -> None:
+    """Thousands a second are given: to look for what only holds on to itself took a tenth of the time."""
+    world.desk.refusal = refusal
+    words = f"GET {PRICE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     async with over(answering(b""), ways.short) as client:
-        words = f"GET {PRICE} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
         await client.say(words)
-        gc.collect()
-        gc.disable()
-        try:
+        with searching() as left:
             await client.say(*[words] * 10)
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-            left = [type(each).__name__ for each in gc.garbage]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
-        assert len(client.answers()) == 11
-    assert not {"PriceRequest", "_PriceErrand", "Notes", "Entry", "Head"}.intersection(left)
+        assert [answer.status for answer in client.answers()] == [status] * 11
+    assert not {"PriceRequest", "_PriceErrand", "Notes", "Entry", "Head"} & left
