@@ -69,8 +69,8 @@ class PriceRequest:
     def refuse(self, refusal: Exception) -> None:
         """Hear that it was not let in."""
         self._refusal = refusal
-        self._unsettled = 1
-        self.settle_one()
+        self._unsettled = 0
+        self._tell()
 
     def settle_one(self) -> None:
         """Hear that it is known what came of one more coin."""

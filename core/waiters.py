@@ -21,9 +21,6 @@ from core.prices import Price
 _TROUBLE = (UpstreamFailed, UpstreamLimited, OverBudget, ResultTimeout, Unavailable)
 
 
-def _nothing() -> None: ...
-
-
 class Waiter:
     """One admitted request for a coin, and the quotes it will get; `tell` hears once when it is settled.
 
@@ -58,8 +55,7 @@ class Waiter:
         if self._outcome is None:
             self._outcome = outcome
             self._settled_at = trio.current_time()
-            tell, self._tell = self._tell, _nothing  # whoever is told holds this waiter: no garbage to be searched for
-            tell()
+            self._tell()
 
     @property
     def is_answered(self) -> bool:

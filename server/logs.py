@@ -46,8 +46,8 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 class Lines(trio.abc.Instrument):
     """A stream to which what is written within one pass of trio's scheduler goes out at its end, all at once.
 
-    To write each line of a busy server by itself takes as long as to make it. A pass is over
-    within milliseconds, or within some hundred where thousands are answered at once.
+    To write each line of a busy server by itself takes as long as to make it. A pass is over within milliseconds, or
+    within some hundred where thousands are answered at once.
     """
 
     def __init__(self, stream: BinaryIO, *, takes_json: bool) -> None:
@@ -97,7 +97,7 @@ def configure_logs(level: str) -> Lines:
     lines = Lines(sys.stderr.buffer, takes_json=not sys.stderr.isatty() and level in {"debug", "info"})
     # Ours do not go through the standard library, where a line for each request would take four times as long.
     structlog.configure(
-        processors=[*_SHARED, *rendered, _encoded],
+        processors=[*_SHARED, *rendered],
         logger_factory=structlog.BytesLoggerFactory(lines),  # type: ignore[arg-type] # it writes and flushes, no more
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -129,12 +129,14 @@ def _as_json(_logger: object, _method: str, line: structlog.typing.EventDict) ->
 
 def _pretty() -> list[structlog.typing.Processor]:
     # Every text is written as a literal, so that no path can play with the terminal.
-    return [structlog.dev.ConsoleRenderer(repr_native_str=True, exception_formatter=structlog.dev.plain_traceback)]
+    console = structlog.dev.ConsoleRenderer(repr_native_str=True, exception_formatter=structlog.dev.plain_traceback)
+    return [console, _encoded]
 
 
 def _encoded(_logger: object, _method: str, text: Any) -> bytes:
-    return text if isinstance(text, bytes) else str(text).encode()
+    return str(text).encode()
 
 
-def _decoded(_logger: object, _method: str, text: Any) -> str:
-    return text.decode() if isinstance(text, bytes) else str(text)
+def _decoded(_logger: object, _method: str, line: Any) -> str:
+    """As the standard library wants it."""
+    return bytes(line).decode()

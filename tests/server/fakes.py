@@ -156,8 +156,7 @@ class FakeDesk:
 
     def _settle(self, waiters: Sequence[FakeWaiter]) -> None:
         for waiter in waiters:
-            settle, waiter.settle = waiter.settle, lambda: None  # as the real one, it lets go of whom it told
-            settle()
+            waiter.settle()
 
     def _let_go(self, request: PriceRequest) -> None:
         for waiter in cast("Sequence[FakeWaiter]", request.waiters):

@@ -1,6 +1,7 @@
 """The line of a request, which is written without structlog where that can be told by nothing but the time it takes."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -13,7 +14,7 @@ import sys, trio
 from server.logs import configure_logs
 from server.notes import notes_of
 from server.request_log import RequestLog
-level, path, caller, status, error = sys.argv[1:]
+level, path, caller, status, error, route = sys.argv[1:]
 lines = configure_logs(level)
 
 async def main():
@@ -21,6 +22,7 @@ async def main():
         scope = {"type": "http", "method": "GET", "raw_path": path.encode(), "headers": [(b"x-request-id", b"mine")]}
         notes = notes_of(scope)
         notes.caller, notes.batch_id = caller or None, "b" * 32
+        notes.route = route
         notes.error = ValueError("burnt") if error else None
         log.open(scope).write(int(status) if status else None)
 
@@ -28,12 +30,19 @@ trio.run(main, instruments=[lines])
 """
 
 
-def written(level: str = "info", path: str = "/", caller: str = "", status: str = "200", error: str = "") -> list[Any]:
-    command = [sys.executable, "-c", WRITE, level, path, caller, status, error]
+def written(
+    level: str = "info",
+    path: str = "/",
+    caller: str = "",
+    status: str = "200",
+    error: str = "",
+    route: str = "other",
+) -> list[Any]:
+    command = [sys.executable, "-c", WRITE, level, path, caller, status, error, route]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     for line in lines:
-        assert line.pop("timestamp").endswith("Z")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line.pop("timestamp"))
         line.pop("duration_ms")
     return lines
 
@@ -60,8 +69,14 @@ def test_a_line_is_the_same_whichever_way_it_is_written(request_told: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("level", "path", "lines"),
-    [("info", "/", 2), ("warning", "/", 0), ("debug", "/", 2)],
+    ("level", "route", "lines"),
+    [
+        ("debug", "other", 2),
+        ("debug", "/health/live", 2),
+        ("info", "other", 2),
+        ("info", "/health/live", 0),
+        ("warning", "other", 0),
+    ],
 )
-def test_a_line_below_the_level_is_not_written(level: str, path: str, lines: int) -> None:
-    assert len(written(level=level, path=path)) == lines
+def test_a_line_below_the_level_is_not_written(level: str, route: str, lines: int) -> None:
+    assert len(written(level=level, route=route)) == lines
