@@ -12,11 +12,41 @@
 --         each: {'joined', batch id, size, ms until due, latest prices ...} | {'fresh', latest prices ...} | {'unknown'} |
 --         {'absent'} | {'over budget', ms until the earliest call}; latest prices, one a currency: at:until:size:batch:price
 -- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:latest:<coin>  <prefix>:batch:<id>
-local now, threshold, window, keep = now_ms(), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local limit, limit_window, threshold = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local window, keep, most_kept = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local exactly = now_us()
+local now = math.floor(exactly / 1000)
 local deadline, terms, most = tonumber(ARGV[7]), budget_terms(8), tonumber(ARGV[11])
-local next, troubled = next_call(KEYS[4], terms)
-local wait = math.max(next - now, 0)
+local call_at, troubled = next_call(KEYS[4], terms)
+local wait = math.max(call_at - now, 0)
 local in_trouble = wait > 0 and troubled
+
+-- What is read for one request holds for all of this call: thousands that come at once ask for few coins.
+local function read_once(read)
+  local seen = {}
+  return function(name)
+    if seen[name] == nil then
+      seen[name] = read(name)
+    end
+    return seen[name]
+  end
+end
+
+local is_unknown = read_once(function(coin)
+  return redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1
+end)
+
+local is_full = read_once(function(outbox)
+  return redis.call('XLEN', outbox) >= most_kept
+end)
+
+local currencies_in = read_once(function(text)
+  local currencies = {}
+  for currency in string.gmatch(text, '[^,]+') do
+    currencies[#currencies + 1] = currency
+  end
+  return currencies
+end)
 
 -- The latest prices in these currencies if all are fresh enough.
 local function at_hand(coin, currencies, age, as_told)
@@ -30,6 +60,8 @@ local function at_hand(coin, currencies, age, as_told)
   return latest
 end
 
+local batches, joined = {}, {} -- of each coin asked for in this call, and in the order in which they were joined
+
 -- In how many ms the earliest call with room for the coin may be made.
 local function call_in(coin)
   if terms.interval == 0 or redis.call('ZCARD', KEYS[5]) < most then
@@ -37,13 +69,13 @@ local function call_in(coin)
   end
   -- Whoever joined a batch that is due for so long has left it.
   redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - keep)
-  local id = redis.call('GET', KEYS[1] .. ':open:' .. coin)
+  local id = batches[coin] and batches[coin].id or redis.call('GET', KEYS[1] .. ':open:' .. coin)
   local before = id and redis.call('ZRANK', KEYS[5], id .. ':' .. coin) or redis.call('ZCARD', KEYS[5])
   return wait + math.floor(before / most) * terms.interval
 end
 
 local function without_call(request, coin, currencies)
-  if redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1 then
+  if is_unknown(coin) then
     return { 'unknown' }
   end
   local fresh = (request.age >= 0 or request.honour) and at_hand(coin, currencies, request.age, request.honour)
@@ -62,33 +94,50 @@ local function without_call(request, coin, currencies)
   end
 end
 
-local function join(request, coin, currencies, id)
-  local open = KEYS[1] .. ':open:' .. coin
-  id = redis.call('GET', open) or id
-  local batch = KEYS[1] .. ':batch:' .. id
-  local seen = redis.call('HMGET', batch, 'due', 'currencies')
-  local due, asked = tonumber(seen[1]), seen[2] or ','
-  if not due then
-    due = now + window
-    redis.call('HSET', batch, 'coin', coin, 'state', 'open', 'due', due, 'fence', 0, 'lease', 0)
-    redis.call('ZADD', KEYS[5], due, id .. ':' .. coin)
+-- The coin's open batch, as it will be once all who join it in this call are written down.
+local function open_batch(coin, id)
+  local batch = batches[coin]
+  if not batch then
+    id = redis.call('GET', KEYS[1] .. ':open:' .. coin) or id
+    batch = { coin = coin, id = id, key = KEYS[1] .. ':batch:' .. id }
+    local seen = redis.call('HMGET', batch.key, 'due', 'currencies', 'size')
+    batch.due, batch.currencies, batch.size = tonumber(seen[1]), seen[2] or ',', tonumber(seen[3] or 0)
+    batch.was_full = batch.size >= threshold
+    if not batch.due then
+      batch.due = now + window
+      redis.call('HSET', batch.key, 'coin', coin, 'state', 'open', 'due', batch.due, 'fence', 0, 'lease', 0)
+      redis.call('ZADD', KEYS[5], batch.due, id .. ':' .. coin)
+    end
+    batches[coin], joined[#joined + 1] = batch, batch
   end
+  return batch
+end
+
+local function join(request, coin, currencies, id)
+  local batch = open_batch(coin, id)
   for _, currency in ipairs(currencies) do
-    if not string.find(asked, ',' .. currency .. ',', 1, true) then
-      asked = asked .. currency .. ','
-      redis.call('HSET', batch, 'currencies', asked)
+    if not string.find(batch.currencies, ',' .. currency .. ',', 1, true) then
+      batch.currencies = batch.currencies .. currency .. ','
     end
   end
-  local size = redis.call('HINCRBY', batch, 'size', 1)
-  -- The batch goes first: should only its name be left, the id is free to be opened again.
-  redis.call('PEXPIRE', batch, keep)
-  redis.call('PEXPIRE', KEYS[5], keep)
-  redis.call('SET', open, id, 'PX', keep)
-  if size == threshold then
-    redis.call('PUBLISH', KEYS[3], cjson.encode({ type = 'full', batch_id = id, size = size }))
-  end
+  batch.size = batch.size + 1
   local fallback = request.stale >= 0 and at_hand(coin, currencies, request.stale, false) or {}
-  return { 'joined', id, size, math.max(due - now, 0), unpack(fallback) }
+  return { 'joined', batch.id, batch.size, math.max(batch.due - now, 0), unpack(fallback) }
+end
+
+local function write_joined()
+  for _, batch in ipairs(joined) do
+    redis.call('HSET', batch.key, 'size', batch.size, 'currencies', batch.currencies)
+    -- The batch goes first: should only its name be left, the id is free to be opened again.
+    redis.call('PEXPIRE', batch.key, keep)
+    redis.call('SET', KEYS[1] .. ':open:' .. batch.coin, batch.id, 'PX', keep)
+    if batch.size >= threshold and not batch.was_full then
+      redis.call('PUBLISH', KEYS[3], cjson.encode({ type = 'full', batch_id = batch.id, size = batch.size }))
+    end
+  end
+  if joined[1] then
+    redis.call('PEXPIRE', KEYS[5], keep)
+  end
 end
 
 local function admit(request, log)
@@ -99,11 +148,11 @@ local function admit(request, log)
     needs_call = needs_call or not answer
     all_refused = all_refused and answer and answer[1] == 'over budget'
   end
-  if needs_call and redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then
+  if needs_call and is_full(KEYS[2]) then
     return { 'outbox full' }
   end
   local cost = all_refused and 0 or request.cost
-  local granted, remaining, reset = charge(log, tonumber(ARGV[1]), tonumber(ARGV[2]), cost)
+  local granted, remaining, reset = charge(exactly, log, limit, limit_window, cost)
   if not granted then
     return { 'limited', remaining, reset }
   end
@@ -119,11 +168,8 @@ local function read(at)
   request.only_at_hand, request.honour, request.wanted = ARGV[at + 3] == '1', ARGV[at + 4] == '1', {}
   local last = at + 5 + 3 * tonumber(ARGV[at + 5])
   for i = at + 6, last, 3 do
-    local currencies = {}
-    for currency in string.gmatch(ARGV[i + 1], '[^,]+') do
-      currencies[#currencies + 1] = currency
-    end
-    request.wanted[#request.wanted + 1] = { coin = ARGV[i], currencies = currencies, id = ARGV[i + 2] }
+    request.wanted[#request.wanted + 1] =
+      { coin = ARGV[i], currencies = currencies_in(ARGV[i + 1]), id = ARGV[i + 2] }
   end
   return request, last
 end
@@ -133,4 +179,5 @@ for i = 6, #KEYS do
   request, last = read(last + 1)
   told[#told + 1] = admit(request, KEYS[i])
 end
+write_joined()
 return told

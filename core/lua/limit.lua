@@ -4,10 +4,10 @@
 -- charge as if made at the end of its grain: it is held against the caller up to a 64th of a window too long and never
 -- too short, and the log stays at some 65 entries whatever the limit.
 --
--- charge(key, limit, window ms, cost) answers: granted, remaining, ms until more is left (if refused: until the cost is).
+-- charge(now us, key, limit, window ms, cost) answers: granted, remaining, ms until more is left (if refused: until the cost is).
 -- A cost of 0 only looks.
-local function charge(key, limit, window_ms, cost)
-  local now, window = now_us(), window_ms * 1000
+local function charge(now, key, limit, window_ms, cost)
+  local window = window_ms * 1000
   local packed = redis.call('GET', key)
   local log = packed and cmsgpack.unpack(packed) or {}
   local kept, used = {}, 0

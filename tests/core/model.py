@@ -111,7 +111,12 @@ class ModelRedis:
         return charge
 
     def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
-        return [self._admit(ask.caller, ask.wanted, ask.freshness) for ask in asks]
+        sizes = {batch_id: batch.size for batch_id, batch in self.batches.items()}
+        answers = [self._admit(ask.caller, ask.wanted, ask.freshness) for ask in asks]
+        for batch_id, batch in self.batches.items():
+            if sizes.get(batch_id, 0) < self.settings.batch_threshold <= batch.size:
+                self.full.append((batch_id, batch.size))
+        return answers
 
     def _admit(
         self, caller: str, wanted: Sequence[Wanted], freshness: Freshness
@@ -174,8 +179,6 @@ class ModelRedis:
         batch = self.batches[batch_id]
         batch.size += 1
         batch.currencies |= set(coin.vs_currencies)
-        if batch.size == self.settings.batch_threshold:
-            self.full.append((batch_id, batch.size))
         at_hand = self._at_hand(coin, freshness.stale_if_error_s) or {}
         return Joined(batch_id, batch.size, max(batch.due_ms - now, 0), now, at_hand)
 

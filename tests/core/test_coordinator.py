@@ -9,12 +9,12 @@ import redis
 import trio
 
 from core import keys
-from core.admissions import Joined, Unknown
-from core.batches import Failure, Result, Trigger, unknown_coin
+from core.admissions import Admissions, Ask, Joined, Unknown
+from core.batches import Failure, Result, Trigger, Wanted, unknown_coin
 from core.coordinator import Coordinator
 from core.errors import OutboxFull
 from core.flush_policy import View
-from core.freshness import Freshness
+from core.freshness import FETCH, Freshness
 from core.limits import OverLimit
 from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
@@ -41,6 +41,12 @@ async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: st
     (joined,) = admissions.of_coins
     assert isinstance(joined, Joined)
     return joined
+
+
+async def admit_together(coordinator: Coordinator, *currencies: str) -> list[Joined]:
+    asks = [Ask(f"user:{code}", [Wanted("bitcoin", (code,))], FETCH) for code in currencies]
+    answers = [answer for answer in await coordinator.admit(asks) if isinstance(answer, Admissions)]
+    return [admission for answer in answers for admission in answer.of_coins if isinstance(admission, Joined)]
 
 
 async def remaining_after(coordinator: Coordinator, coin_id: str) -> int:
@@ -80,6 +86,24 @@ async def test_the_first_request_opens_a_batch_and_the_next_join_it(coordinator:
     assert first.batch_id == second.batch_id != other.batch_id
     assert 0 < second.due_in_ms <= first.due_in_ms <= 5000
     assert await remaining_after(coordinator, "bitcoin") == 16
+
+
+async def test_requests_of_one_call_join_one_batch_and_that_it_is_full_is_told_once(
+    coordinator: Coordinator, client: Any
+) -> None:
+    with client.pubsub(ignore_subscribe_messages=True) as feed:
+        feed.subscribe(keys.FEED)
+        feed.get_message(timeout=5)
+        joined = [await admit_together(coordinator, "usd", "eur") for _ in range(3)]
+        client.publish(keys.FEED, "the end")
+        told = [feed.get_message(timeout=5)["data"] for _ in range(2)]
+    batch_id = joined[0][0].batch_id
+    claimed = await claim(coordinator, batch_id)
+
+    assert [each.size for pair in joined for each in pair] == [1, 2, 3, 4, 5, 6]
+    assert (claimed.size, claimed.vs_currencies) == (6, frozenset({"usd", "eur"}))
+    assert msgspec.json.decode(told[0]) == {"type": "full", "batch_id": batch_id, "size": 4}
+    assert told[1] == "the end"
 
 
 async def test_a_claim_tells_all_that_the_flush_needs(coordinator: Coordinator) -> None:

@@ -13,9 +13,9 @@ from core import lua
 
 LIMIT = (Path(lua.__file__).parent / "limit.lua").read_text(encoding="utf-8")
 SCRIPT = f"""
-local function now_us() return tonumber(ARGV[1]) end
 {LIMIT}
-local granted, remaining, wait_ms = charge(KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+local now, limit, window, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local granted, remaining, wait_ms = charge(now, KEYS[1], limit, window, cost)
 return {{ granted and 1 or 0, remaining, wait_ms }}
 """
 WINDOW_MS = 60_000
