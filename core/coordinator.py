@@ -5,14 +5,13 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-import trio
 
 from core import keys, lua
 from core.admissions import Admissions, Ask, admission_in, price_at_hand
-from core.batches import Result, Trigger
+from core.batches import Result
 from core.completions import completion_of, report_of
 from core.errors import OutboxFull
-from core.flush_policy import View
+from core.flush_policy import Call
 from core.freshness import Freshness
 from core.ids import new_ids
 from core.limits import Charge, OverLimit
@@ -39,19 +38,16 @@ _ADMISSION_KEYS = (keys.PREFIX, keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDIN
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """When the next upstream call may be made, and what may go with it."""
+    """When the next upstream call may be made."""
 
     now_ms: int  # unix time, by Redis' clock
     call_in_ms: int | Unsure
-    calls: int  # of the month, if they are counted
-    pending: list[View]  # open ones, the earliest due first, and then abandoned ones
+    calls: int  # of the month
 
 
-class Grant(msgspec.Struct, frozen=True):
-    """How the batches that were to be claimed stand; none is claimed while no call may be made."""
+class Grant(Outlook, frozen=True):
+    """How the batches that were to be claimed stand, and those that ride along; none is while no call may be made."""
 
-    now_ms: int
-    call_in_ms: int | Unsure
     standings: list[Standing]
 
 
@@ -135,27 +131,23 @@ class Coordinator:
         of_coins = [admission_in(coin, answer, now_ms) for coin, answer in zip(ask.wanted, each, strict=True)]
         return Admissions(charge, of_coins)
 
-    async def pending(self, most: int) -> Outlook:
-        """Read when the next upstream call may be made, and the open and abandoned batches of all instances.
+    async def outlook(self) -> Outlook:
+        """Read when the next upstream call may be made."""
+        now_ms, call_in_ms, calls = await self._link.run_script(lua.OUTLOOK, [keys.BUDGET], [*self._terms])
+        return Outlook(now_ms, call_in(call_in_ms), calls)
 
-        At most so many open ones, the earliest due first, then at most as many abandoned ones, the earliest claimed
-        first. Open ones whose coin another claimed batch still has under lease are left out, and others do not fill up.
+    async def claim(self, call: Call) -> Grant:
+        """Take the permit for a call, and claim its batches, and what others have pending as far as there is room.
+
+        What cannot be claimed is told how it stands.
         """
-        now_ms, call_in_ms, calls, *batches = await self._link.run_script(
-            lua.PENDING, [keys.PREFIX, keys.PENDING, keys.BUDGET, keys.UNDER_WAY], [*self._terms, most, LEASE_MS]
-        )
-        views = [_rider(member, due_in_ms) for member, due_in_ms in zip(batches[::2], batches[1::2], strict=True)]
-        return Outlook(now_ms, call_in(call_in_ms), calls, views)
-
-    async def claim(self, wanted: Sequence[tuple[View, Trigger]]) -> Grant:
-        """Take the permit for one call and claim batches for it; what cannot be claimed is told how it stands."""
-        args = [part for view, trigger in wanted for part in (f"{view.batch_id}:{view.coin_id}", trigger)]
-        now_ms, call_in_ms, *answers = await self._link.run_script(
+        args = [part for view, trigger in call.batches for part in (f"{view.batch_id}:{view.coin_id}", trigger)]
+        now_ms, call_in_ms, calls, *answers = await self._link.run_script(
             lua.CLAIM,
             [keys.PREFIX, keys.PENDING, keys.BUDGET, keys.FEED, keys.UNDER_WAY],
-            [*self._terms, LEASE_MS, self._keep_ms, *args],
+            [*self._terms, LEASE_MS, self._keep_ms, call.coins_left, call.characters_left, *args],
         )
-        return Grant(now_ms, call_in(call_in_ms), [standing_in(answer, now_ms) for answer in answers])
+        return Grant(now_ms, call_in(call_in_ms), calls, [standing_in(answer, now_ms) for answer in answers])
 
     async def renew(self, claims: Sequence[Claimed]) -> int:
         """Lengthen the leases of claims; return how many are still held."""
@@ -260,11 +252,6 @@ def _allowed(freshness: Freshness, *, honour: bool) -> list[int]:
         int(freshness.only_if_cached),
         int(honour and freshness.is_silent),
     ]
-
-
-def _rider(member: bytes, due_in_ms: int) -> View:
-    batch_id, coin_id = member.decode().split(":")
-    return View(batch_id, coin_id, trio.current_time() + due_in_ms / 1000, waited_for=False)
 
 
 def _marks(claims: Sequence[Claimed]) -> list[str | int]:

@@ -1,14 +1,16 @@
 """When to call CoinGecko, and for which coins: the flush policy. Pure, on any clock.
 
     plan(batches, budget, now) -> the calls to make now, and when to look again
+    ride_along(call, others)   -> what else goes with a call
 
-The server, the simulation and the benchmarks all ask it. A call is made when a batch is ripe: full, due, abandoned by
-its flusher, or drained. Whatever else is open rides along, since CoinGecko bills a call the same for one coin or for
-hundreds. To flush all that is pending at the earliest deadline makes exactly as few calls as an optimum that knows
-the future: the requests' windows are intervals, the calls are points, and every interval must hold one.
+The server, the simulation and the benchmarks all ask it; only what rides along the server leaves to claim.lua, since
+others may have opened it, and a test holds that to `ride_along`. A call is made when a batch is ripe: full, due,
+abandoned by its flusher, or drained. Whatever else is open rides along, since CoinGecko bills a call the same for one
+coin or for hundreds. To flush all that is pending at the earliest deadline makes exactly as few calls as an optimum
+that knows the future: the requests' windows are intervals, the calls are points, and every interval must hold one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -27,7 +29,6 @@ class View(msgspec.Struct):
     coin_id: str
     due_at: float
     size: int = 0  # requests over all instances, as far as is known
-    waited_for: bool = True  # here; what others wait for only rides along, they act for it themselves
     flushing: bool = False  # by this instance
     claimed: bool = False  # by another instance
     held_until: float = -_NEVER  # the end of another's lease on this batch or on the coin's one before it
@@ -44,7 +45,25 @@ class Budget(msgspec.Struct, frozen=True):
     interval_s: float = 0  # between permits; 0: any number of calls at once
 
 
-Call = list[tuple[View, Trigger]]
+class Call(msgspec.Struct):
+    """One upstream call: the batches that it is for, and what else there is room for."""
+
+    coins_left: int  # how many more coins may go along
+    characters_left: int = MOST_ID_CHARACTERS  # how long their ids may be in all, each with a comma
+    batches: list[tuple[View, Trigger]] = []
+    coin_ids: set[str] = set()
+
+    def take(self, view: View, trigger: Trigger) -> bool:
+        """Take a batch in, or say that there is no room; of a coin that is in already it needs none."""
+        if view.coin_id not in self.coin_ids:
+            length = len(view.coin_id) + 1
+            if not self.coins_left or length > self.characters_left:
+                return False
+            self.coin_ids.add(view.coin_id)
+            self.coins_left -= 1
+            self.characters_left -= length
+        self.batches.append((view, trigger))
+        return True
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -56,7 +75,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 def next_step(view: View, now: float, threshold: int) -> Trigger | float:
     """Why a batch is ripe, or when to look at it again if nothing happens before."""
-    if view.flushing or not view.waited_for:
+    if view.flushing:
         return _NEVER
     if now < view.held_until:
         return view.held_until
@@ -70,63 +89,42 @@ def next_step(view: View, now: float, threshold: int) -> Trigger | float:
 
 
 def plan(batches: Iterable[View], budget: Budget, now: float) -> Plan:
-    """Which calls to make now, the earliest deadlines first, and when to look again."""
-    ripe: Call = []
-    riders: Call = []
+    """Which calls to make now for what is ripe, the earliest deadlines first, and when to look again."""
+    ripe: list[tuple[View, Trigger]] = []
     look_again_at = _NEVER
-    for view in sorted(batches, key=lambda view: view.due_at):
+    for view in sorted(batches, key=_due_at):
         step = next_step(view, now, budget.threshold)
         if isinstance(step, str):
             ripe.append((view, step))
-            continue
-        look_again_at = min(look_again_at, step)
-        if _may_ride(view, now):
-            riders.append((view, "ride-along"))
+        else:
+            look_again_at = min(look_again_at, step)
     if not ripe:
         return Plan([], look_again_at)
     if now < budget.next_call_at:
         return Plan([], budget.next_call_at)
-    calls = _calls(ripe, riders, budget)
+    calls = _calls(ripe, budget)
     if budget.interval_s and len(calls) > 1:
         return Plan(calls[:1], now + budget.interval_s)
     return Plan(calls, look_again_at)
 
 
-def _may_ride(view: View, now: float) -> bool:
-    return not view.flushing and not view.claimed and now >= view.held_until
+def ride_along(call: Call, others: Iterable[View]) -> None:
+    """Let batches that are not ripe ride along, the earliest due first, as far as there is room."""
+    if call.coins_left:
+        for view in sorted(others, key=_due_at):
+            call.take(view, "ride-along")
 
 
-def _calls(ripe: Call, riders: Call, budget: Budget) -> list[Call]:
+def _calls(ripe: Sequence[tuple[View, Trigger]], budget: Budget) -> list[Call]:
     if not budget.ride_along:
-        return [[each] for each in ripe]
-    calls: list[Call] = [[]]
-    room = _Room(budget.max_ids)
-    for each in ripe:
-        if not room.take(each[0].coin_id):
-            calls.append([])
-            room = _Room(budget.max_ids)
-            room.take(each[0].coin_id)
-        calls[-1].append(each)
-    calls[-1] += [each for each in riders if room.take(each[0].coin_id)]
+        return [Call(coins_left=0, batches=[each]) for each in ripe]
+    calls = [Call(budget.max_ids)]
+    for view, trigger in ripe:
+        if not calls[-1].take(view, trigger):
+            calls.append(Call(budget.max_ids))
+            calls[-1].take(view, trigger)
     return calls
 
 
-class _Room:
-    """What a call still has room for."""
-
-    def __init__(self, max_ids: int) -> None:
-        self._ids = max_ids
-        self._characters = MOST_ID_CHARACTERS
-        self._coin_ids: set[str] = set()
-
-    def take(self, coin_id: str) -> bool:
-        """Take a coin in, or say that there is no room; a coin that is in already needs none."""
-        if coin_id in self._coin_ids:
-            return True
-        length = len(coin_id) + 1  # and its comma
-        if not self._ids or length > self._characters:
-            return False
-        self._coin_ids.add(coin_id)
-        self._ids -= 1
-        self._characters -= length
-        return True
+def _due_at(view: View) -> float:
+    return view.due_at

@@ -137,7 +137,7 @@ class Metrics(Collector):
     async def _read_shared(self) -> _Shared | None:
         with trio.move_on_after(_PATIENCE_S), suppress(RedisUnavailable):
             outbox = await self._coordinator.outbox()
-            return _Shared(await self._coordinator.pending(0), outbox)
+            return _Shared(await self._coordinator.outlook(), outbox)
         return None
 
 

@@ -4,8 +4,8 @@
     await nursery.start_soon(rounds.run)
     rounds.wake()        # something is ripe here
 
-A round looks at what is pending on all instances and when the next upstream call may be made, asks the flush policy,
-and claims what it proposes. Where no call may be made yet, the batches stay open and collect until the next permit.
+A round asks the flush policy which calls to make for the windows of this instance, and claims each; what others have
+pending rides along. Where no call may be made yet, the batches stay open and collect until the next permit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,6 @@ from core.standings import Claimed, Open, Standing
 
 # After trouble with Redis or Postgres; whoever learns sooner that it is over wakes the rounds.
 _ASK_AGAIN_S = 1.0
-# Of the batches that others have open, some cannot go along: their coin's last call is under way.
-_SPARE = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -125,20 +123,12 @@ class Rounds:
 
     async def _round(self) -> None:
         if not self._reckoned:
-            outlook = await self._coordinator.pending(0)
-            await self._restore(outlook)
+            await self._restore(await self._coordinator.outlook())
             self._reckoned = True
         if trio.current_time() < self.next_call_at or not self._ripe_here():
             await self._refuse_late()
             return
-        outlook = await self._coordinator.pending(self._most_riders)
-        if isinstance(outlook.call_in_ms, str):
-            await self._restore(outlook)
-            self.wake()
-            return
-        self._pace.note(outlook.calls, outlook.now_ms)
-        self._put_off(outlook.call_in_ms, outlook.now_ms)
-        planned = self._plan(outlook.pending)
+        planned = self._plan()
         self._look_again_at = planned.look_again_at
         for call in planned.calls:
             if not await self._claim(call):
@@ -149,12 +139,7 @@ class Rounds:
         now, threshold = trio.current_time(), self._settings.batch_threshold
         return [view.batch_id for view in self._keeper.views() if isinstance(next_step(view, now, threshold), str)]
 
-    @property
-    def _most_riders(self) -> int:
-        return self._settings.upstream_max_ids * _SPARE if self._settings.batch_ride_along else 0
-
-    def _plan(self, elsewhere: Iterable[View]) -> Plan:
-        batches = {view.batch_id: view for view in elsewhere} | {view.batch_id: view for view in self._keeper.views()}
+    def _plan(self) -> Plan:
         budget = Budget(
             threshold=self._settings.batch_threshold,
             ride_along=self._settings.batch_ride_along,
@@ -162,7 +147,7 @@ class Rounds:
             next_call_at=self.next_call_at,
             interval_s=self._interval_s,
         )
-        return plan(batches.values(), budget, trio.current_time())
+        return plan(self._keeper.views(), budget, trio.current_time())
 
     async def _claim(self, call: Call) -> bool:
         """Claim the batches of one call; say whether another one may be claimed."""
@@ -173,10 +158,11 @@ class Rounds:
                 self._keeper.note(standing)
         if claims := [standing for standing in grant.standings if isinstance(standing, Claimed)]:
             self._keeper.flush(claims, asked_at)
-            self._pace.note(self._pace.calls + 1, grant.now_ms)
         if isinstance(grant.call_in_ms, str):
+            await self._restore(grant)
             self.wake()
             return False
+        self._pace.note(grant.calls, grant.now_ms)
         self._put_off(grant.call_in_ms, grant.now_ms)
         return not grant.call_in_ms
 

@@ -3,7 +3,7 @@
     simulated = simulate([Arrival(0.0, "bitcoin"), Arrival(0.4, "ethereum")], terms)
     len(simulated.calls), optimum(trace, terms.window_s)
 
-`core.flush_policy.plan` decides, as it does in the server. Around it stands what Redis would do, without faults: a coin
+`core.flush_policy` decides, as it does in the server. Around it stands what Redis would do, without faults: a coin
 has one open batch and at most one call under way, permits are evenly spaced, and a request whose earliest call lies
 beyond its deadline is refused, unless a price at hand is as fresh as it asks. All instances are one, and Redis takes no
 time. The upstream answers every call, or refuses those above its limit a minute, which is known at once.
@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from core.flush_policy import Budget, View, next_step, plan
+from core.flush_policy import Budget, Plan, View, next_step, plan, ride_along
 from core.flush_policy import Call as PlannedCall
 from core.permits import interval_ms
 
@@ -167,9 +167,18 @@ class _Simulation:
         while self._look_again_at < at_s:
             now = self._look_again_at
             self._forget_the_abandoned(now)
-            planned = plan([batch.view for batch in self._open.values()], self._budget(), now)
+            planned = self._plan(now)
             all_let_in = all(self._make(call, now) for call in planned.calls)  # after a refusal the rest must wait
             self._look_again_at = planned.look_again_at if all_let_in else now
+
+    def _plan(self, now: float) -> Plan:
+        views = [batch.view for batch in self._open.values()]
+        planned = plan(views, self._budget(), now)
+        if planned.calls:
+            ripe = {view.coin_id for call in planned.calls for view, _ in call.batches}
+            riders = [view for view in views if view.coin_id not in ripe and view.held_until <= now]
+            ride_along(planned.calls[-1], riders)
+        return planned
 
     def admit(self, arrival: Arrival) -> None:
         """Answer a request from what is at hand, let it join its coin's batch, or refuse it."""
@@ -213,15 +222,15 @@ class _Simulation:
 
     def _make(self, call: PlannedCall, now: float) -> bool:
         """Make a call; whether the upstream let it in."""
-        batches = [self._open.pop(view.coin_id) for view, _ in call]
+        batches = [self._open.pop(view.coin_id) for view, _ in call.batches]
         arrivals = [arrival for batch in batches for arrival in batch.arrivals]
         ends_at = now + self._terms.upstream_latency_s
         retry_after_s = self._upstream.refuses_for(now)
         refused = retry_after_s > 0
-        for view, _ in call:
+        for view, _ in call.batches:
             self._prices_of(view.coin_id).fetch(now, ends_at, refused=refused)
         self._next_call_at = now + self._terms.interval_s
-        self.calls.append(Call(now, tuple(view.coin_id for view, _ in call), len(arrivals), refused))
+        self.calls.append(Call(now, tuple(view.coin_id for view, _ in call.batches), len(arrivals), refused))
         self.fates += [self._fate(arrival, now, ends_at, refused=refused) for arrival in arrivals]
         if refused:
             self._put_off(now, now + retry_after_s)

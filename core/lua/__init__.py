@@ -24,7 +24,7 @@ def _load(name: str, *parts: str) -> Script:
 
 ADMIT: Final = _load("admit", "time", "limit", "budget")
 CHARGE: Final = _load("charge", "time", "limit")
-PENDING: Final = _load("pending", "time", "budget")
+OUTLOOK: Final = _load("outlook", "time", "budget")
 CLAIM: Final = _load("claim", "time", "budget")
 RENEW: Final = _load("renew", "time")
 RELEASE: Final = _load("release", "time", "budget")
@@ -39,7 +39,7 @@ CORRECT: Final = _load("correct", "time", "budget")
 SCRIPTS: Final = (
     ADMIT,
     CHARGE,
-    PENDING,
+    OUTLOOK,
     CLAIM,
     RENEW,
     RELEASE,

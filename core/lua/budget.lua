@@ -39,6 +39,10 @@ local function permit_in(key, now, terms)
   return math.max(next_call(key, terms) - now, 0)
 end
 
+local function calls_of_month(key)
+  return tonumber(redis.call('HGET', key, 'calls') or 0)
+end
+
 local function tell_next(feed, key, now, terms)
   local wait = math.max(next_call(key, terms) - now, 0)
   redis.call('PUBLISH', feed, string.format('{"type":"next_call","in_ms":%.0f,"now_ms":%.0f}', wait, now))

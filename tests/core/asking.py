@@ -6,9 +6,10 @@ import pytest
 import trio
 
 from core.admissions import Admissions, Ask
-from core.batches import Quote, Wanted
+from core.batches import Quote, Trigger, Wanted
 from core.coordinator import Coordinator
 from core.errors import CryptoPulseError
+from core.flush_policy import Call, View
 from core.freshness import FETCH, Freshness
 from core.price_desk import PriceDesk
 
@@ -54,6 +55,10 @@ async def admitted(
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def call_of(*batches: tuple[View, Trigger], coins_left: int = 0) -> Call:
+    return Call(coins_left, batches=list(batches))
 
 
 async def ask_at_once(asked: Asked, *args: tuple[Any, ...]) -> None:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from math import inf
 from typing import TypeVar
 
 import msgspec
@@ -23,7 +24,7 @@ from core.coingecko import CoinGecko, Fetched, PermitLapsed
 from core.coordinator import COINS_A_UNIT, LEASE_MS, Coordinator, Grant, Outlook
 from core.errors import CryptoPulseError, OutboxFull, RedisUnavailable, UpstreamFailed
 from core.events import Event, Message, decode_message
-from core.flush_policy import View
+from core.flush_policy import Call, View, ride_along
 from core.flusher import Flusher
 from core.freshness import AtHand, Freshness, Latest
 from core.limits import Charge, OverLimit
@@ -183,35 +184,41 @@ class ModelRedis:
         return Joined(batch_id, batch.size, max(batch.due_ms - now, 0), now, at_hand)
 
     def _open_views(self) -> list[View]:
-        """The open batches, the earliest due first; of those due at once, by id and coin as Redis sorts."""
+        """The open batches, the earliest due first; of those due at once, by id as Redis sorts."""
         due = sorted((self.batches[each].due_ms, f"{each}:{coin}", each, coin) for coin, each in self.open.items())
         at = trio.current_time()
-        return [View(each, coin, at + (ms - self.now_ms()) / 1000, waited_for=False) for ms, _, each, coin in due]
+        return [View(each, coin, at + (ms - self.now_ms()) / 1000) for ms, _, each, coin in due]
 
-    def pending(self, most: int) -> Outlook:
-        free = [view for view in self._open_views()[:most] if not self._lease_left(view.coin_id)]
+    def _abandoned_views(self) -> list[View]:
+        """The claimed batches whose lease is over, the earliest claimed first."""
         abandoned = sorted(
             (batch.claimed_ms if batch.lease_ms else 0, f"{batch_id}:{batch.coin_id}", batch_id, batch.coin_id)
             for batch_id, batch in self.batches.items()
             if batch.state == "claimed" and batch.lease_ms <= self.now_ms()
         )
-        now = trio.current_time()
-        free += [View(batch_id, coin_id, now, waited_for=False) for *_, batch_id, coin_id in abandoned[:most]]
-        return Outlook(self.now_ms(), self.budget.permit_in(), self.budget.calls, free)
+        return [View(batch_id, coin_id, due_at=-inf) for *_, batch_id, coin_id in abandoned]
+
+    def outlook(self) -> Outlook:
+        return Outlook(self.now_ms(), self.budget.permit_in(), self.budget.calls)
 
     def _lease_left(self, coin_id: str) -> int:
         holder = self.batches.get(self.claimed.get(coin_id, ""))
         return max(holder.lease_ms - self.now_ms(), 0) if holder else 0
 
-    def claim(self, wanted: Sequence[tuple[View, Trigger]]) -> Grant:
-        standings = [self._stand(view) for view, _ in wanted]
+    def claim(self, call: Call) -> Grant:
+        standings = [self._stand(view) for view, _ in call.batches]
         free = [
-            (at, view.batch_id, trigger) for at, (view, trigger) in enumerate(wanted) if isinstance(standings[at], Open)
+            (at, view.batch_id, trigger)
+            for at, (view, trigger) in enumerate(call.batches)
+            if isinstance(standings[at], Open)
         ]
         wait = self.budget.permit_in() if any(trigger != "ride-along" for _, _, trigger in free) else None
         if wait != 0:
-            return Grant(self.now_ms(), wait or 0, standings)
+            return Grant(self.now_ms(), wait or 0, self.budget.calls, standings)
         self.budget.take_permit()
+        for view in self._riders(call, {batch_id for _, batch_id, _ in free}):
+            free.append((len(standings), view.batch_id, "ride-along"))
+            standings.append(Open(view.batch_id, 0))
         proposed = {batch_id for _, batch_id, _ in free}
         abandoned = {batch_id: self.claimed.get(self.batches[batch_id].coin_id) for _, batch_id, _ in free}
         told = []
@@ -225,7 +232,16 @@ class ModelRedis:
             told += [batch_id] if claimed.trigger in {"ride-along", "drain"} else []
         if told:
             self.told.append(told)
-        return Grant(self.now_ms(), 0, standings)
+        return Grant(self.now_ms(), 0, self.budget.calls, standings)
+
+    def _riders(self, call: Call, known: set[str]) -> list[View]:
+        """What else the call has room for, of all that could be claimed."""
+        most = 2 * (len(call.batches) + call.coins_left)
+        views = [*self._abandoned_views()[:most], *self._open_views()[:most]]
+        free = [view for view in views if view.batch_id not in known and isinstance(self._stand(view), Open)]
+        room = Call(call.coins_left, call.characters_left, coin_ids={view.coin_id for view, _ in call.batches})
+        ride_along(room, free)
+        return [view for view, _ in room.batches]
 
     def _stand(self, view: View) -> Standing:
         batch = self.batches.get(view.batch_id)
@@ -359,11 +375,11 @@ class ModelCoordinator(Coordinator):
         self._fleet.spread_news()
         return admissions
 
-    async def pending(self, most: int) -> Outlook:
-        return (await self._step()).pending(most)
+    async def outlook(self) -> Outlook:
+        return (await self._step()).outlook()
 
-    async def claim(self, wanted: Sequence[tuple[View, Trigger]]) -> Grant:
-        grant = (await self._step()).claim(wanted)
+    async def claim(self, call: Call) -> Grant:
+        grant = (await self._step()).claim(call)
         self._fleet.spread_news()
         return grant
 

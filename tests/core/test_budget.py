@@ -9,8 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from core.batches import Quote
-from core.coordinator import Outlook
+from core.coordinator import Grant
 from core.errors import CryptoPulseError, OverBudget, UpstreamFailed, UpstreamLimited
+from core.flush_policy import Call
 from core.price_desk import PriceDesk
 from tests.core.asking import Asked, ask_at_once
 from tests.core.model import START_MS, Fleet, ModelCoordinator, settings_for_tests
@@ -261,11 +262,11 @@ async def test_a_permit_that_took_too_long_to_arrive_makes_no_call_and_the_batch
     async with trio.open_nursery() as asking:
         asking.start_soon(asked.ask, desk)
         await trio.sleep(0.9)
-        fleet.redis_latency_s = late_s  # for the outlook asked for at 4.0, and for the claim after that
-        await trio.sleep(0.1 + 1.5 * late_s)
+        fleet.redis_latency_s = late_s  # for the claim asked for at 4.0
+        await trio.sleep(0.1 + 0.5 * late_s)
         fleet.redis_latency_s = 0.0
 
-    claimed_at = 4.0 + 2 * late_s
+    claimed_at = 4.0 + late_s
     if late_s < 0.5:
         assert called_at(fleet) == [claimed_at]
         assert {quote.trigger for quote in asked.quotes} == {"window"}
@@ -537,19 +538,19 @@ async def test_an_instance_that_missed_that_the_gate_was_opened_learns_it_when_r
 async def test_what_was_asked_before_the_gate_was_opened_does_not_close_it_again(
     autojump_clock: MockClock, nursery: trio.Nursery, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pending = ModelCoordinator.pending
+    claim = ModelCoordinator.claim
 
-    async def answer_slowly(self: ModelCoordinator, most: int) -> Outlook:
-        outlook = await pending(self, most)
+    async def answer_slowly(self: ModelCoordinator, call: Call) -> Grant:
+        grant = await claim(self, call)
         await trio.sleep(0.1)
-        return outlook
+        return grant
 
     fleet = fleet_of(nursery)
     desk, other = await instances(fleet, "ab")
     fleet.instances["b"].deaf = True
     await fail_once(fleet, desk, limited(5))
     fleet.instances["b"].deaf = False
-    monkeypatch.setattr(ModelCoordinator, "pending", answer_slowly)
+    monkeypatch.setattr(ModelCoordinator, "claim", answer_slowly)
     async with trio.open_nursery() as asking:
         asking.start_soon(fill, asked, other)  # who asks, for it does not know of the pause
         await trio.sleep(0.05)

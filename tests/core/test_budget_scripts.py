@@ -11,14 +11,14 @@ import trio
 from core import keys
 from core.admissions import Joined, Refused
 from core.batches import Trigger
-from core.coordinator import Coordinator, Grant
-from core.flush_policy import View
+from core.coordinator import LEASE_MS, Coordinator, Grant
+from core.flush_policy import Call, View
 from core.limits import OverLimit
 from core.month import month_ends_ms
 from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
 from core.standings import Claimed, Gone, Held, Open
-from tests.core.asking import admitted
+from tests.core.asking import admitted, call_of
 from tests.core.model import settings_for_tests
 from tests.core.test_coordinator import admit, claim, result_of
 
@@ -62,7 +62,9 @@ async def ready(coordinator: Coordinator, client: Any, calls: int = 0) -> None:
 
 
 async def try_claim(coordinator: Coordinator, *batches: Joined, trigger: Trigger = "window") -> Grant:
-    return await coordinator.claim([(View(batch.batch_id, "bitcoin", due_at=0), trigger) for batch in batches])
+    return await coordinator.claim(
+        call_of(*((View(batch.batch_id, "bitcoin", due_at=0), trigger) for batch in batches))
+    )
 
 
 async def admit_many(coordinator: Coordinator, coins: Sequence[str]) -> list[View]:
@@ -89,14 +91,14 @@ def heard(feed: Any) -> list[str]:
 
 async def call_in_ms(coordinator: Coordinator) -> int:
     """In how many ms the next call may be made."""
-    wait_ms = (await coordinator.pending(0)).call_in_ms
+    wait_ms = (await coordinator.outlook()).call_in_ms
     assert isinstance(wait_ms, int)
     return wait_ms
 
 
 async def waits_for_the_month(coordinator: Coordinator) -> bool:
     """Whether the next call may be made when the month ends, and no sooner."""
-    outlook = await coordinator.pending(0)
+    outlook = await coordinator.outlook()
     return outlook.call_in_ms == UNTIL_MS - outlook.now_ms
 
 
@@ -110,21 +112,21 @@ async def test_a_redis_that_was_restarted_makes_no_call_before_the_budget_is_res
     batch = await admit(paced)
     restart(client)
 
-    assert (await paced.pending(0)).call_in_ms == "lost"
+    assert (await paced.outlook()).call_in_ms == "lost"
     grant = await try_claim(paced, batch)
     assert (grant.call_in_ms, grant.standings) == ("lost", [Open(batch.batch_id, 1)])
     assert (await paced.permit()).wait_ms == "lost"
     assert budget(client)["calls"] == "7"
 
     assert await paced.restore(UNTIL_MS, 3) == 7
-    wait_ms = (await paced.pending(0)).call_in_ms
+    wait_ms = (await paced.outlook()).call_in_ms
     assert isinstance(wait_ms, int)
     assert INTERVAL_MS - 1000 < wait_ms <= INTERVAL_MS
     assert budget(client)["calls"] == "7", "what Redis still knows is not lowered"
 
 
 async def test_an_empty_redis_is_lost_too_and_takes_the_count_from_elsewhere(paced: Coordinator, client: Any) -> None:
-    assert (await paced.pending(0)).call_in_ms == "lost"
+    assert (await paced.outlook()).call_in_ms == "lost"
     assert await paced.restore(UNTIL_MS, 42) == 42
     assert budget(client)["calls"] == "42"
 
@@ -133,13 +135,13 @@ async def test_without_a_budget_a_restart_of_redis_stops_nobody(coordinator: Coo
     await coordinator.restore(UNTIL_MS, 0)
     restart(client)
     batch = await admit(coordinator)
-    assert (await coordinator.pending(0)).call_in_ms == 0
+    assert (await coordinator.outlook()).call_in_ms == 0
     assert isinstance((await try_claim(coordinator, batch)).standings[0], Claimed)
 
 
 async def test_a_restart_does_not_shorten_a_longer_pause(paced: Coordinator, client: Any) -> None:
     await ready(paced, client)
-    now_ms = (await paced.pending(0)).now_ms
+    now_ms = (await paced.outlook()).now_ms
     client.hset(keys.BUDGET, "next", now_ms + 60_000)
     restart(client)
     await paced.restore(UNTIL_MS, 0)
@@ -151,14 +153,14 @@ async def test_where_a_new_month_began_the_budget_is_restored_first(paced: Coord
     client.hset(keys.BUDGET, "until", LONG_AGO_MS)
     batch = await admit(paced)
 
-    assert (await paced.pending(0)).call_in_ms == "new month"
+    assert (await paced.outlook()).call_in_ms == "new month"
     grant = await try_claim(paced, batch)
     assert (grant.call_in_ms, grant.standings) == ("new month", [Open(batch.batch_id, 1)])
     assert (await paced.permit()).wait_ms == "new month"
 
     await paced.restore(UNTIL_MS, 0)
     assert budget(client)["calls"] == "0"
-    assert (await paced.pending(0)).call_in_ms == 0, "a new month is no reason to wait"
+    assert (await paced.outlook()).call_in_ms == 0, "a new month is no reason to wait"
 
 
 async def test_two_instances_that_restore_at_once_count_nothing_twice(paced: Coordinator, client: Any) -> None:
@@ -199,8 +201,8 @@ async def test_a_claim_takes_one_permit_and_the_next_one_comes_an_interval_later
 ) -> None:
     await ready(paced, client)
     views = await admit_many(paced, ["bitcoin", "ethereum"])
-    first = await paced.claim([(views[0], "window")])
-    second = await paced.claim([(views[1], "window")])
+    first = await paced.claim(call_of((views[0], "window")))
+    second = await paced.claim(call_of((views[1], "window")))
 
     assert first.call_in_ms == 0
     assert isinstance(second.call_in_ms, int)
@@ -218,10 +220,10 @@ async def test_a_claim_takes_one_permit_and_the_next_one_comes_an_interval_later
 async def test_a_claim_of_which_only_riders_are_free_takes_no_permit(paced: Coordinator, client: Any) -> None:
     await ready(paced, client)
     views = await admit_many(paced, ["bitcoin", "ethereum", "solana"])
-    await paced.claim([(views[0], "window")])
+    await paced.claim(call_of((views[0], "window")))
     pass_the_interval(client)
     gone = View("nobody", "tether", due_at=0)
-    grant = await paced.claim([(views[0], "window"), (gone, "threshold"), (views[1], "ride-along")])
+    grant = await paced.claim(call_of((views[0], "window"), (gone, "threshold"), (views[1], "ride-along")))
 
     held, lost, free = grant.standings
     assert isinstance(held, Held)
@@ -229,15 +231,55 @@ async def test_a_claim_of_which_only_riders_are_free_takes_no_permit(paced: Coor
     assert (budget(client)["calls"], budget(client)["next"]) == ("1", "0")
 
 
-async def test_a_batch_whose_coin_is_under_way_is_not_pending_until_that_call_ends(
+async def ride(coordinator: Coordinator, client: Any, coins_left: int) -> list[str]:
+    """Claim the batch of a coin that nobody else asks for, and return what rides along."""
+    [view] = await admit_many(coordinator, [f"own-{budget(client)['calls']}"])
+    pass_the_interval(client)
+    grant = await coordinator.claim(call_of((view, "window"), coins_left=coins_left))
+    first, *riders = [each for each in grant.standings if isinstance(each, Claimed)]
+    assert first.batch_id == view.batch_id
+    return [f"{each.trigger} {each.coin_id}" for each in riders]
+
+
+async def test_what_others_have_open_rides_along_as_far_as_there_is_room_the_earliest_due_first(
+    paced: Coordinator, client: Any
+) -> None:
+    await ready(paced, client)
+    for place, view in enumerate(await admit_many(paced, ["late", "early", "later"])):
+        client.zadd(keys.PENDING, {f"{view.batch_id}:{view.coin_id}": [2, 1, 3][place]})
+
+    assert await ride(paced, client, 2) == ["ride-along early", "ride-along late"]
+    assert await ride(paced, client, 0) == []
+    assert await ride(paced, client, 2) == ["ride-along later"]
+
+
+async def test_a_rider_with_too_long_a_name_is_left_out(paced: Coordinator, client: Any) -> None:
+    await ready(paced, client)
+    views = await admit_many(paced, ["ripe", "long", "tea"])
+    grant = await paced.claim(Call(2, characters_left=4, batches=[(views[0], "window")]))
+
+    assert [each.coin_id for each in grant.standings if isinstance(each, Claimed)] == ["ripe", "tea"]
+
+
+async def test_what_a_dead_flusher_left_rides_before_what_is_open(paced: Coordinator, client: Any) -> None:
+    await ready(paced, client)
+    abandoned = await claim(paced, (await admit(paced)).batch_id)
+    client.hset(f"{keys.PREFIX}:batch:{abandoned.batch_id}", "lease", 0)
+    client.zadd(keys.UNDER_WAY, {f"{abandoned.batch_id}:bitcoin": abandoned.claimed_at_ms - LEASE_MS})
+    await admit_many(paced, ["ethereum"])
+
+    assert await ride(paced, client, 1) == ["takeover bitcoin"]
+
+
+async def test_a_batch_whose_coin_is_under_way_does_not_ride_until_that_call_ends(
     paced: Coordinator, client: Any
 ) -> None:
     await ready(paced, client)
     claimed = await claim(paced, (await admit(paced)).batch_id)
-    after = await admit(paced)
-    assert (await paced.pending(10)).pending == []
+    await admit(paced)
+    assert await ride(paced, client, 2) == []
     await paced.complete(Called("answered"), [(claimed, result_of(claimed, usd="1"))])
-    assert [view.batch_id for view in (await paced.pending(10)).pending] == [after.batch_id]
+    assert await ride(paced, client, 2) == ["ride-along bitcoin"]
 
 
 async def test_of_two_claims_at_once_one_gets_the_permit(
@@ -251,7 +293,7 @@ async def test_of_two_claims_at_once_one_gets_the_permit(
     grants: list[Grant] = []
 
     async def try_each(coordinator: Coordinator, view: View) -> None:
-        grants.append(await coordinator.claim([(view, "window")]))
+        grants.append(await coordinator.claim(call_of((view, "window"))))
 
     async with trio.open_nursery() as claiming:
         for number, view in enumerate(views):
@@ -266,18 +308,20 @@ async def test_of_two_claims_at_once_one_gets_the_permit(
 async def test_five_hundred_batches_are_claimed_and_settled_as_one(paced: Coordinator, client: Any) -> None:
     await ready(paced, client)
     views = await admit_many(paced, [f"coin-{number}" for number in range(500)])
-    pending = (await paced.pending(1000)).pending
-    grant = await paced.claim([(views[0], "window"), *((view, "ride-along") for view in views[1:])])
+    known: list[tuple[View, Trigger]] = [(view, "ride-along") for view in views[1:250]]
+    grant = await paced.claim(call_of((views[0], "window"), *known, coins_left=250))
     claims = [standing for standing in grant.standings if isinstance(standing, Claimed)]
 
-    assert {view.batch_id for view in pending} == {view.batch_id for view in views}
-    assert [(each.batch_id, each.coin_id) for each in claims] == [(view.batch_id, view.coin_id) for view in views]
-    assert (await paced.pending(1000)).pending == []
+    assert [(each.batch_id, each.coin_id) for each in claims[:250]] == [
+        (view.batch_id, view.coin_id) for view in views[:250]
+    ]
+    assert {each.batch_id for each in claims} == {view.batch_id for view in views}
+    assert await ride(paced, client, 500) == []
+    assert budget(client)["calls"] == "2"
     assert await paced.renew(claims) == 500
     accepted = await paced.complete(Called("answered"), [(each, result_of(each, usd="1")) for each in claims])
     assert accepted == {view.batch_id for view in views}
     assert client.xlen(keys.OUTBOX) == 500
-    assert budget(client)["calls"] == "1"
 
 
 async def test_five_hundred_batches_whose_flusher_died_are_taken_over_with_the_five_hundred_after_them(
@@ -285,11 +329,11 @@ async def test_five_hundred_batches_whose_flusher_died_are_taken_over_with_the_f
 ) -> None:
     await ready(paced, client)
     coins = [f"coin-{number}" for number in range(500)]
-    lost = await paced.claim([(view, "window") for view in await admit_many(paced, coins)])
+    lost = await paced.claim(call_of(*((view, "window") for view in await admit_many(paced, coins))))
     for standing in lost.standings:
         client.hset(f"{keys.PREFIX}:batch:{standing.batch_id}", "lease", 0)
     pass_the_interval(client)
-    after = await paced.claim([(view, "window") for view in await admit_many(paced, coins)])
+    after = await paced.claim(call_of(*((view, "window") for view in await admit_many(paced, coins))))
 
     triggers = [standing.trigger for standing in after.standings if isinstance(standing, Claimed)]
     assert triggers == ["window"] * 500 + ["takeover"] * 500
@@ -366,15 +410,15 @@ async def test_a_permit_that_is_not_granted_leaves_its_name_free(paced: Coordina
 
 async def test_without_a_limit_the_month_is_counted_too(link: RedisLink, client: Any) -> None:
     coordinator = limited_to(link)
-    assert (await coordinator.pending(0)).call_in_ms == "new month", "of which Redis knows nothing yet"
+    assert (await coordinator.outlook()).call_in_ms == "new month", "of which Redis knows nothing yet"
     await coordinator.restore(UNTIL_MS, 0)
     claims = [await claim(coordinator, (await admit(coordinator, coin)).batch_id, coin) for coin in ("bitcoin", "tron")]
     await coordinator.permit()
-    assert (await coordinator.pending(0)).calls == 3
+    assert (await coordinator.outlook()).calls == 3
 
     await coordinator.release([claims[0]])
     await coordinator.complete(Called("failed", billed=False), [(claims[1], result_of(claims[1]))])
-    assert (await coordinator.pending(0)).calls == 1
+    assert (await coordinator.outlook()).calls == 1
     client.hset(keys.BUDGET, "until", LONG_AGO_MS)
     assert (await coordinator.permit()).wait_ms == "new month"
 
@@ -428,7 +472,7 @@ async def test_that_the_months_last_call_was_given_back_is_told(link: RedisLink,
     else:
         await paced.complete(Called("failed", billed=False), [(claimed, result_of(claimed))])
 
-    assert (await paced.pending(0)).call_in_ms == 0
+    assert (await paced.outlook()).call_in_ms == 0
     assert "next_call" in heard(feed)
 
 
@@ -441,7 +485,7 @@ async def test_a_raised_limit_counts_also_where_redis_was_restarted_too(link: Re
     raised = limited_to(link, upstream_calls_per_month=2)
     await raised.restore(UNTIL_MS, 1)
 
-    assert (await raised.pending(0)).call_in_ms == 0
+    assert (await raised.outlook()).call_in_ms == 0
 
 
 async def test_what_the_upstream_said_to_one_who_lost_the_lease_is_heard_and_nothing_is_given_back(
@@ -456,7 +500,7 @@ async def test_what_the_upstream_said_to_one_who_lost_the_lease_is_heard_and_not
     for _ in range(2):
         assert await paced.complete(Called("limited", wait_s=60, billed=False), [(late, result_of(late))]) == set()
 
-    outlook = await paced.pending(0)
+    outlook = await paced.outlook()
     assert isinstance(outlook.call_in_ms, int)
     assert outlook.call_in_ms > 59_000
     assert outlook.calls == 2
@@ -469,7 +513,7 @@ async def claim_of(coordinator: Coordinator, client: Any, coin: str) -> Claimed:
     """A claim as soon as the pace allows it."""
     pass_the_interval(client)
     [view] = await admit_many(coordinator, [coin])
-    [claimed] = (await coordinator.claim([(view, "window")])).standings
+    [claimed] = (await coordinator.claim(call_of((view, "window")))).standings
     assert isinstance(claimed, Claimed)
     return claimed
 
@@ -488,7 +532,7 @@ async def test_a_call_that_is_given_back_after_the_months_last_leaves_that_ones_
     else:
         await paced.complete(Called("failed", billed=False), [(first, result_of(first))])
 
-    outlook = await paced.pending(0)
+    outlook = await paced.outlook()
     assert outlook.call_in_ms == last.claimed_at_ms + INTERVAL_MS - outlook.now_ms
 
 
@@ -523,7 +567,7 @@ async def test_of_the_budget_and_the_batches_nothing_stays_but_the_budget_and_th
 ) -> None:
     await ready(paced, client)
     views = await admit_many(paced, ["bitcoin", "ethereum", "nocoin", "solana"])
-    grant = await paced.claim([(view, "window") for view in views[:3]])
+    grant = await paced.claim(call_of(*((view, "window") for view in views[:3])))
     claims = [standing for standing in grant.standings if isinstance(standing, Claimed)]
     await paced.permit("key", 1000)
     pass_the_interval(client)

@@ -19,7 +19,7 @@ from core.limits import OverLimit
 from core.permits import Called
 from core.redis_link import RedisLink, RedisRefused
 from core.standings import Claimed, Gone, Held, Open, Settled, Standing
-from tests.core.asking import admitted
+from tests.core.asking import admitted, call_of
 from tests.core.model import settings_for_tests
 
 
@@ -55,11 +55,11 @@ async def remaining_after(coordinator: Coordinator, coin_id: str) -> int:
 
 async def claim_all(coordinator: Coordinator, *batch_ids: str, trigger: Trigger = "window") -> list[Standing]:
     views = [View(batch_id, "bitcoin", due_at=0) for batch_id in batch_ids]
-    return (await coordinator.claim([(view, trigger) for view in views])).standings
+    return (await coordinator.claim(call_of(*((view, trigger) for view in views)))).standings
 
 
 async def claim(coordinator: Coordinator, batch_id: str, coin_id: str = "bitcoin") -> Claimed:
-    grant = await coordinator.claim([(View(batch_id, coin_id, due_at=0), "window")])
+    grant = await coordinator.claim(call_of((View(batch_id, coin_id, due_at=0), "window")))
     (claimed,) = grant.standings
     assert isinstance(claimed, Claimed)
     return claimed

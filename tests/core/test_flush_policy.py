@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.batches import Trigger
-from core.flush_policy import MOST_ID_CHARACTERS, Budget, Plan, View, next_step, plan
+from core.flush_policy import MOST_ID_CHARACTERS, Budget, Call, Plan, View, next_step, plan, ride_along
 
 OUT_OF_REACH = 1_000
 UNLIMITED = Budget(threshold=3, ride_along=True, max_ids=500)
@@ -25,7 +25,7 @@ def view(coin_id: str = "bitcoin", **known: object) -> View:
 
 
 def coins(planned: Plan) -> list[list[str]]:
-    return [[view.coin_id for view, _ in call] for call in planned.calls]
+    return [[view.coin_id for view, _ in call.batches] for call in planned.calls]
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,6 @@ def coins(planned: Plan) -> list[list[str]]:
         (view(claimed=True, held_until=2), 2),
         (view(claimed=True, held_until=1), "takeover"),
         (view(draining=True, held_until=2), 2),
-        (view(size=3, waited_for=False), inf),
-        (view(claimed=True, held_until=1, waited_for=False), inf),
         (view(size=3, flushing=True), inf),
         (view(draining=True, flushing=True), inf),
     ],
@@ -59,69 +57,63 @@ def test_nothing_ripe_makes_no_call_and_looks_again_when_something_may_be() -> N
     assert plan([], UNLIMITED, now=1) == Plan([], look_again_at=inf)
 
 
-def test_whatever_is_open_rides_along_the_earliest_deadlines_first() -> None:
-    batches = [
-        view("solana", due_at=4.0),
-        view("bitcoin", size=3),
-        view("tether", due_at=3.0),
-        view("ethereum", due_at=1),
-    ]
-    [call] = plan(batches, UNLIMITED, now=1).calls
-    assert [(view.coin_id, trigger) for view, trigger in call] == [
+def riders(call: Call, *others: View) -> list[str]:
+    """Which of these ride along."""
+    known = len(call.batches)
+    ride_along(call, others)
+    assert {trigger for _, trigger in call.batches[known:]} <= {"ride-along"}
+    return [view.coin_id for view, _ in call.batches[known:]]
+
+
+def test_what_is_ripe_goes_with_one_call_the_earliest_deadlines_first() -> None:
+    [call] = plan([view("bitcoin", size=3), view("ethereum", due_at=1), view("tether")], UNLIMITED, now=1).calls
+    assert [(view.coin_id, trigger) for view, trigger in call.batches] == [
         ("ethereum", "window"),
         ("bitcoin", "threshold"),
-        ("tether", "ride-along"),
-        ("solana", "ride-along"),
     ]
 
 
-@pytest.mark.parametrize(
-    "known",
-    [
-        view("tether", held_until=2.0),
-        view("tether", claimed=True, held_until=2.0),
-        view("tether", claimed=True, held_until=1.0, waited_for=False),
-        view("tether", flushing=True),
-    ],
-)
-def test_what_somebody_else_holds_or_is_being_flushed_does_not_ride(known: View) -> None:
+def test_what_is_not_ripe_rides_along_the_earliest_deadlines_first_as_far_as_there_is_room() -> None:
+    others = [view("solana", due_at=4.0), view("tether", due_at=3.0), view("xrp", due_at=5.0)]
+    [call] = plan([view(size=3)], replace(UNLIMITED, max_ids=3), now=1).calls
+    assert riders(call, *others) == ["tether", "solana"]
+    assert riders(call, *others) == []
+
+
+@pytest.mark.parametrize("known", [view("tether", size=3, held_until=2.0), view("tether", size=3, flushing=True)])
+def test_what_somebody_else_holds_or_is_being_flushed_is_not_called_for(known: View) -> None:
     assert coins(plan([view(size=3), known], UNLIMITED, now=1)) == [["bitcoin"]]
-
-
-def test_what_nobody_here_waits_for_causes_no_call_but_rides() -> None:
-    theirs = view("tether", due_at=0.0, size=3, waited_for=False)
-    assert plan([theirs], UNLIMITED, now=1) == Plan([], look_again_at=inf)
-    assert coins(plan([theirs, view(size=3)], UNLIMITED, now=1)) == [["bitcoin", "tether"]]
 
 
 def test_without_ride_along_each_ripe_batch_has_a_call_of_its_own() -> None:
     batches = [view("tether", due_at=1), view("solana"), view("bitcoin", size=3)]
     planned = plan(batches, replace(UNLIMITED, ride_along=False), now=1)
     assert (coins(planned), planned.look_again_at) == ([["tether"], ["bitcoin"]], 5.0)
+    assert [riders(call, view("solana"), view("bitcoin")) for call in planned.calls] == [[], []]
 
 
 def test_a_full_call_leaves_the_latest_deadlines_to_the_next() -> None:
     ripe = [view(f"ripe-{due}", due_at=due) for due in (1, 0, -1)]
-    riders = [view(f"rider-{due}", due_at=due) for due in (4, 3, 2)]
-    planned = plan(riders + ripe, replace(UNLIMITED, max_ids=2), now=1)
-    assert coins(planned) == [["ripe--1", "ripe-0"], ["ripe-1", "rider-2"]]
+    others = [view(f"rider-{due}", due_at=due) for due in (4, 3, 2)]
+    planned = plan(others + ripe, replace(UNLIMITED, max_ids=2), now=1)
+    assert coins(planned) == [["ripe--1", "ripe-0"], ["ripe-1"]]
     assert planned.look_again_at == 2
+    assert [riders(call, *others) for call in planned.calls] == [[], ["rider-2"]]
 
 
 def test_two_batches_of_one_coin_need_the_room_of_one() -> None:
     abandoned = view(batch_id="older", claimed=True, held_until=1.0)
-    planned = plan([view(size=3), abandoned, view("tether", due_at=6.0)], replace(UNLIMITED, max_ids=2), now=1)
-    assert coins(planned) == [["bitcoin", "bitcoin", "tether"]]
+    planned = plan([view(size=3), abandoned], replace(UNLIMITED, max_ids=2), now=1)
+    assert coins(planned) == [["bitcoin", "bitcoin"]]
+    assert riders(planned.calls[0], view("tether"), view(batch_id="newer")) == ["tether", "bitcoin"]
 
 
 def test_a_call_ends_before_its_address_is_too_long() -> None:
     long = MOST_ID_CHARACTERS // 2
     ripe = [view("a" * long, due_at=0), view("b" * long, due_at=1)]
-    riders = [view("c" * long, due_at=2), view("d", due_at=3)]
-    assert [[coin_id[0] for coin_id in call] for call in coins(plan(ripe + riders, UNLIMITED, now=1))] == [
-        ["a"],
-        ["b", "d"],
-    ]
+    planned = plan(ripe, UNLIMITED, now=1)
+    assert [[coin_id[0] for coin_id in call] for call in coins(planned)] == [["a"], ["b"]]
+    assert riders(planned.calls[1], view("c" * long, due_at=2), view("d", due_at=3)) == ["d"]
 
 
 def test_what_is_ripe_waits_for_the_next_permit() -> None:
@@ -150,7 +142,6 @@ VIEWS = st.builds(
     coin_id=COIN_IDS,
     due_at=TIMES,
     size=st.integers(0, 4),
-    waited_for=st.booleans(),
     flushing=st.booleans(),
     claimed=st.booleans(),
     held_until=st.just(-inf) | TIMES,
@@ -170,17 +161,22 @@ BUDGETS = st.builds(
 def test_whatever_is_open_the_plan_keeps_its_laws(batches: list[View], budget: Budget, now: float) -> None:
     planned = plan(batches, budget, now)
     ripe = [view for view in batches if isinstance(next_step(view, now, budget.threshold), str)]
-    called = [view for call in planned.calls for view, _ in call]
+    called = [view for call in planned.calls for view, _ in call.batches]
 
     assert planned.look_again_at > now, "or it would be asked again and again"
     assert len({view.batch_id for view in called}) == len(called)
     assert not any(view.flushing or view.held_until > now for view in called)
-    assert all(trigger == "ride-along" or view in ripe for call in planned.calls for view, trigger in call)
+    assert all(view in ripe for view in called)
     for call in planned.calls:
-        coin_ids = {view.coin_id for view, _ in call}
-        assert any(trigger != "ride-along" for _, trigger in call)
+        coin_ids = {view.coin_id for view, _ in call.batches}
+        assert call.batches
         assert len(coin_ids) <= budget.max_ids
         assert len(",".join(coin_ids)) <= MOST_ID_CHARACTERS
+        if budget.ride_along:
+            assert call.coins_left == budget.max_ids - len(coin_ids)
+            assert call.characters_left == MOST_ID_CHARACTERS - sum(len(coin_id) + 1 for coin_id in coin_ids)
+        else:
+            assert call.coins_left == 0, "what others have open does not ride along either"
     if now < budget.next_call_at:
         assert not planned.calls
     elif budget.interval_s:
@@ -230,9 +226,13 @@ class World:
         asked_at.append(now)
 
     def _act(self, now: float) -> float:
-        planned = plan([view for view, _ in self._open.values()], self._budget, now)
+        views = [view for view, _ in self._open.values()]
+        planned = plan(views, self._budget, now)
+        if planned.calls:
+            ripe = [view for call in planned.calls for view, _ in call.batches]
+            ride_along(planned.calls[-1], [view for view in views if view not in ripe])
         for call in planned.calls:
-            self.calls.append([self._closed(view, now) for view, _ in call])
+            self.calls.append([self._closed(view, now) for view, _ in call.batches])
             self._budget = replace(self._budget, next_call_at=now + self._budget.interval_s)
         return planned.look_again_at
 

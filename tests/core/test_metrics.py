@@ -30,9 +30,9 @@ class Kept:
         await self._read("outbox")
         return Outbox(depth=7, oldest_ms=None, refused=0)
 
-    async def pending(self, most: int) -> Outlook:
-        await self._read(f"pending {most}")
-        return Outlook(now_ms=1_772_250_900_000, call_in_ms=0, calls=12, pending=[])
+    async def outlook(self) -> Outlook:
+        await self._read("outlook")
+        return Outlook(now_ms=1_772_250_900_000, call_in_ms=0, calls=12)
 
     async def _read(self, what: str) -> None:
         self.asked.append(what)
@@ -68,7 +68,7 @@ async def test_a_slow_redis_is_waited_for_1_s_in_all_and_left_out(autojump_clock
     kept = Kept(after_s=0.6)
     text = await metrics(kept).scrape()
     assert trio.current_time() == pytest.approx(1)
-    assert kept.asked == ["outbox", "pending 0"]
+    assert kept.asked == ["outbox", "outlook"]
     assert b"\ncryptopulse_redis_up 1.0\n" in text
     assert b"cryptopulse_outbox" not in text
 

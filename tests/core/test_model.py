@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from core import keys
 from core.admissions import Admissions, Ask, Fresh, Joined
-from core.batches import Failure, FailureKind, Result, Wanted
+from core.batches import Failure, FailureKind, Result, Trigger, Wanted
 from core.coordinator import Coordinator, Grant, Outlook
-from core.flush_policy import View
+from core.flush_policy import Call, View
 from core.freshness import Freshness, Latest
 from core.limits import OverLimit
 from core.month import month_ends_ms
@@ -65,13 +65,14 @@ CLAIM = st.tuples(
         max_size=3,
         unique_by=lambda each: each[0],
     ),
+    st.integers(0, 2),
 )
 FAILURES = st.sampled_from([None, None, None, None, "upstream_failed", "upstream_limited", "unknown_coin"])
 COMPLETE = st.tuples(st.just("complete"), WHICH, FAILURES, st.booleans())
 RENEW = st.tuples(st.just("renew"), WHICH)
 RELEASE = st.tuples(st.just("release"), WHICH)
 LOOK = st.tuples(st.just("look"), st.lists(WHICH, min_size=1, max_size=3))
-PENDING = st.tuples(st.just("pending"), st.integers(0, 2))
+OUTLOOK = st.tuples(st.just("outlook"))
 PERMIT = st.tuples(st.just("permit"), st.sampled_from([0, 100_000]))
 REPORT = st.tuples(st.just("report"), FAILURES, st.booleans())
 RESTORE = st.tuples(st.just("restore"), st.integers(0, 3))
@@ -81,7 +82,7 @@ WAIT = st.tuples(st.just("wait for the next call"))
 FORGET = st.tuples(st.just("forget"))
 # Much must happen before something interesting can: most operations admit and claim.
 OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
-    *[ADMIT] * 4, *[ADMIT_TOGETHER] * 2, *[CLAIM] * 5, *[END_LEASE] * 2, *[COMPLETE] * 4, *[WAIT] * 3, *[PENDING] * 2,
+    *[ADMIT] * 4, *[ADMIT_TOGETHER] * 2, *[CLAIM] * 5, *[END_LEASE] * 2, *[COMPLETE] * 4, *[WAIT] * 3, *[OUTLOOK] * 2,
     *[RESTORE] * 2, RENEW, RELEASE, LOOK, PERMIT, REPORT, CORRECT, FORGET,
 )  # fmt: skip
 
@@ -123,10 +124,10 @@ class Side(ABC):
                 return ("joined", self.number(batch_id), size, self.prices(at_hand))
             case Fresh(prices=prices):
                 return ("at hand", self.prices(prices))
-            case Outlook(call_in_ms=call_in_ms, calls=calls, pending=pending):
-                return ("outlook", self.soon(call_in_ms), calls, [self.number(view.batch_id) for view in pending])
-            case Grant(call_in_ms=call_in_ms, standings=standings):
-                return ("grant", self.soon(call_in_ms), self.timeless(standings))
+            case Grant(call_in_ms=call_in_ms, calls=calls, standings=standings):
+                return ("grant", self.soon(call_in_ms), calls, self.timeless(standings))
+            case Outlook(call_in_ms=call_in_ms, calls=calls):
+                return ("outlook", self.soon(call_in_ms), calls)
             case Permit(wait_ms=wait_ms, calls=calls):
                 return ("permit", self.soon(wait_ms), calls)
             case Claimed():
@@ -152,6 +153,9 @@ class Side(ABC):
     def view(self, which: int) -> View:
         # Of which coin a batch is, both sides learn in the same order.
         return View(self.batch(which), self.coin(self.batch(which)), due_at=0)
+
+    def call(self, wanted: Sequence[tuple[int, Trigger]], coins_left: int) -> Call:
+        return Call(coins_left, batches=[(self.view(which), trigger) for which, trigger in wanted])
 
     def called(self, failure: FailureKind | None, *, billed: bool) -> Called:
         match failure:
@@ -194,8 +198,8 @@ class Model(Side):
                 return self.redis.admit([Ask(caller, wanted, freshness)])
             case ("admit together", admissions):
                 return self.redis.admit([Ask(*each[1:]) for each in admissions])
-            case ("claim", wanted):
-                return self.redis.claim([(self.view(which), trigger) for which, trigger in wanted])
+            case ("claim", wanted, coins_left):
+                return self.redis.claim(self.call(wanted, coins_left))
             case ("complete", which, failure, billed):
                 claim = self.claim(which)
                 return self.redis.complete(self.called(failure, billed=billed), [(claim, self.result(claim, failure))])
@@ -205,8 +209,8 @@ class Model(Side):
                 self.redis.release([self.claim(which)])
             case ("look", which):
                 return self.redis.look([self.batch(each) for each in which])
-            case ("pending", most):
-                return self.redis.pending(most)
+            case ("outlook",):
+                return self.redis.outlook()
             case ("permit", every_ms):
                 self.permits.append(permit := budget.permit("key", every_ms))
                 return permit
@@ -260,8 +264,8 @@ class Real(Side):
                 return await self.coordinator.admit([Ask(caller, wanted, freshness)])
             case ("admit together", admissions):
                 return await self.coordinator.admit([Ask(*each[1:]) for each in admissions])
-            case ("claim", wanted):
-                return await self.coordinator.claim([(self.view(which), trigger) for which, trigger in wanted])
+            case ("claim", wanted, coins_left):
+                return await self.coordinator.claim(self.call(wanted, coins_left))
             case ("complete", which, failure, billed):
                 claim = self.claim(which)
                 outcomes = [(claim, self.result(claim, failure))]
@@ -272,8 +276,8 @@ class Real(Side):
                 await self.coordinator.release([self.claim(which)])
             case ("look", which):
                 return await self.coordinator.look([self.batch(each) for each in which])
-            case ("pending", most):
-                return await self.coordinator.pending(most)
+            case ("outlook",):
+                return await self.coordinator.outlook()
             case ("permit", every_ms):
                 self.permits.append(permit := await self.coordinator.permit("key", every_ms))
                 return permit

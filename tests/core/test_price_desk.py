@@ -24,7 +24,7 @@ from core.flush_policy import View
 from core.limits import OverLimit
 from core.price_desk import PriceDesk
 from core.redis_link import RedisRefused
-from tests.core.asking import Asked, ask_at_once
+from tests.core.asking import Asked, ask_at_once, call_of
 from tests.core.model import START_MS, Fleet, ModelCoordinator, settings_for_tests
 from tests.garbage import searching
 
@@ -531,9 +531,8 @@ async def test_that_a_batch_is_full_may_be_heard_before_ones_own_admission_is_an
         await trio.sleep(0.1)
         (batch_id,) = fleet.redis.batches
         fleet.instances["a"].windows.hear_full(batch_id, 3)  # as the feed will have told it
-        fleet.redis.claim(
-            [(View(batch_id, "bitcoin", due_at=0), "threshold")]
-        )  # by an instance that is never heard of again
+        flusher_lost = call_of((View(batch_id, "bitcoin", due_at=0), "threshold"))
+        fleet.redis.claim(flusher_lost)  # by an instance that is never heard of again
         fleet.redis.batches[batch_id].state = "open"
         fleet.redis.open["bitcoin"] = batch_id
         nursery.start_soon(asked.ask, desk)

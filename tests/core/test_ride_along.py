@@ -286,7 +286,7 @@ async def test_a_thousand_batches_ripe_at_once_cost_a_few_steps_of_redis_not_one
 
         monkeypatch.setattr(ModelCoordinator, name, counted)
 
-    for name in ("charge", "admit", "pending", "claim", "renew", "release", "complete", "permit", "restore", "look"):
+    for name in ("charge", "admit", "outlook", "claim", "renew", "release", "complete", "permit", "restore", "look"):
         count(name)
     coins = [f"coin-{number}" for number in range(1000)]
     with desk.ask([Wanted(coin, ("usd",)) for coin in coins], caller="user:a") as request:
@@ -296,4 +296,4 @@ async def test_a_thousand_batches_ripe_at_once_cost_a_few_steps_of_redis_not_one
     assert [quote.price.coin_id for quote in quotes] == coins
     assert trio.current_time() == pytest.approx(5.1)
     assert [len(asked_for) for _, asked_for in calls(fleet)] == [500, 500]
-    assert steps == {"admit": 1, "pending": 1, "claim": 2, "complete": 2}
+    assert steps == {"admit": 1, "claim": 2, "complete": 2}

@@ -68,6 +68,7 @@ async def test_what_a_flusher_tells_after_its_lease_is_refused(servers: Servers,
         history = await fleet.history()
 
     assert violations(history) == []
+    assert {one.batch_id for one in history.openings} == {one.batch_id for one in history.claims}
     assert [(done.fence, done.accepted) for done in history.completions] == [(1, False), (2, True)]
     assert statuses(history.requests) == {200}
     assert len(history.rows) == 1

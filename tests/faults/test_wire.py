@@ -23,10 +23,10 @@ from tests.faults.wire import (
 CLAIM = pack("EVALSHA", lua.CLAIM.digest, 1, "{cryptopulse}", 1500, 18000, "b1", "threshold")
 PING = pack("PING")
 GRANTED = (
-    b"*3\r\n:1700000000000\r\n:0\r\n*7\r\n$7\r\ngranted\r\n$2\r\nb1\r\n$7\r\nbitcoin\r\n$9\r\nthreshold\r\n"
+    b"*4\r\n:1700000000000\r\n:0\r\n:12\r\n*7\r\n$7\r\ngranted\r\n$2\r\nb1\r\n$7\r\nbitcoin\r\n$9\r\nthreshold\r\n"
     b":1\r\n:3\r\n$5\r\n,usd,\r\n"
 )
-HELD = b"*3\r\n:1700000000000\r\n:0\r\n*4\r\n$4\r\nheld\r\n$2\r\nb1\r\n:1500\r\n:1\r\n"
+HELD = b"*4\r\n:1700000000000\r\n:0\r\n:12\r\n*4\r\n$4\r\nheld\r\n$2\r\nb1\r\n:1500\r\n:1\r\n"
 ERROR = b"-NOSCRIPT No matching script.\r\n"
 INSERT = "INSERT INTO prices (batch_id) SELECT * FROM unnest($1::uuid[])"
 
@@ -54,11 +54,11 @@ def test_commands_and_replies_may_come_in_pieces(size: int) -> None:
 
 def test_an_admission_tells_which_batches_it_opened() -> None:
     opened, joined, fresh = [b"joined", b"b1", 1, 5000], [b"joined", b"b2", 2, 4000, None], [b"fresh", b"1:2:3:b3:1.5"]
-    assert opened_in([b"admitted", 19, 60000, 1_700_000_000_000, opened, joined, fresh]) == [
-        Opened("b1", 1_700_000_000_000)
-    ]
-    assert opened_in([b"refused", 0, 0, 1_700_000_000_000, [b"over budget", 9000]]) == []
-    assert opened_in([b"outbox full"]) == []
+    now_ms = 1_700_000_000_000
+    several = [[b"limited", 0, 60000], [b"admitted", 19, 60000, joined], [b"admitted", 18, 60000, fresh, opened]]
+    assert opened_in([now_ms, *several]) == [Opened("b1", now_ms)]
+    assert opened_in([now_ms, [b"admitted", 20, 60000, [b"over budget", 9000]]]) == []
+    assert opened_in([now_ms, [b"outbox full"]]) == []
     assert opened_in(hiredis.ReplyError("OOM")) == []
 
 

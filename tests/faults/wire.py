@@ -104,9 +104,10 @@ class RedisWire:
 
 def opened_in(reply: Any) -> list[Opened]:
     """The batches that an answer to the script `admit` says were opened by it: those that hold one request."""
-    if not isinstance(reply, list) or reply[0] != b"admitted":
+    if not isinstance(reply, list):  # an error
         return []
-    _verdict, _remaining, _reset_ms, now_ms, *coins = reply
+    now_ms, *requests = reply
+    coins = [coin for verdict, *rest in requests if verdict == b"admitted" for coin in rest[2:]]
     joined = [(batch_id, size) for kind, batch_id, size, *_ in (one for one in coins if one[0] == b"joined")]
     return [Opened(batch_id.decode(), now_ms) for batch_id, size in joined if size == 1]
 
@@ -115,7 +116,7 @@ def grants_in(reply: Any) -> list[Grant]:
     """The claims that an answer to the script `claim` grants."""
     if not isinstance(reply, list):  # an error
         return []
-    now_ms, _call_in_ms, *standings = reply
+    now_ms, _call_in_ms, _calls, *standings = reply
     return [
         Grant(batch_id.decode(), coin.decode(), trigger.decode(), fence, now_ms)
         for batch_id, coin, trigger, fence, *_ in (rest for kind, *rest in standings if kind == b"granted")

@@ -9,7 +9,7 @@ import trio
 
 from core import keys
 from core.coordinator import Coordinator
-from core.flush_policy import View
+from core.flush_policy import Call, View
 from core.redis_link import RedisLink
 from core.settings import Settings
 from core.standings import Claimed
@@ -204,7 +204,7 @@ async def test_no_result_in_time_is_504(
             asking.start_soon(ask)
             await until(lambda: client.exists(f"{keys.PREFIX}:open:bitcoin"))
             batch_id = str(client.get(f"{keys.PREFIX}:open:bitcoin"))
-            grant = await other.claim([(View(batch_id, "bitcoin", due_at=0), "window")])
+            grant = await other.claim(Call(0, batches=[(View(batch_id, "bitcoin", due_at=0), "window")]))
             assert isinstance(grant.standings[0], Claimed)
 
     tells(answers[0], 504, "Gateway Timeout")
