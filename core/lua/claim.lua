@@ -15,7 +15,8 @@ local coins_left, characters_left = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 -- How a batch stands, and whether it may be claimed.
 local function look(id, coin)
-  local seen = redis.call('HMGET', KEYS[1] .. ':batch:' .. id, 'state', 'size', 'result')
+  local batch = KEYS[1] .. ':batch:' .. id
+  local seen = redis.call('HMGET', batch, 'state', 'size', 'result', 'fence', 'currencies', 'due')
   local state, size, result = seen[1], tonumber(seen[2]), seen[3]
   if not state then
     redis.call('ZREM', KEYS[2], id .. ':' .. coin)
@@ -29,30 +30,29 @@ local function look(id, coin)
   if held and tonumber(held) > now then
     return { 'held', id, held - now, state == 'claimed' and 1 or 0 }
   end
-  return { 'open', id, size }, { id = id, coin = coin, abandoned = held and holder ~= id and holder }
+  local claimable = { key = batch, id = id, coin = coin, state = state, size = size, fence = tonumber(seen[4]) }
+  claimable.currencies, claimable.due, claimable.abandoned = seen[5], tonumber(seen[6]), held and holder ~= id and holder
+  return { 'open', id, size }, claimable
 end
 
-local told = {}
+local told, under_way, no_longer_pending, no_longer_open = {}, {}, {}, {}
 
-local function grant(id, coin, trigger)
-  local batch = KEYS[1] .. ':batch:' .. id
-  local fence = redis.call('HINCRBY', batch, 'fence', 1)
-  local seen = redis.call('HMGET', batch, 'state', 'size', 'currencies', 'due')
-  redis.call('HSET', batch, 'state', 'claimed', 'claimed', now, 'lease', now + lease)
-  redis.call('PEXPIRE', batch, keep)
-  redis.call('SET', KEYS[1] .. ':claimed:' .. coin, id, 'PX', keep)
-  redis.call('ZADD', KEYS[5], now, id .. ':' .. coin)
-  if seen[1] == 'claimed' then
+local function grant(batch, trigger)
+  local fence, member = batch.fence + 1, batch.id .. ':' .. batch.coin
+  redis.call('HSET', batch.key, 'state', 'claimed', 'claimed', now, 'lease', now + lease, 'fence', fence)
+  redis.call('PEXPIRE', batch.key, keep)
+  redis.call('SET', KEYS[1] .. ':claimed:' .. batch.coin, batch.id, 'PX', keep)
+  under_way[#under_way + 1], under_way[#under_way + 2] = now, member
+  if batch.state == 'claimed' then
     trigger = 'takeover'
   else
-    -- Not before: a Redis that is out of memory refuses the first write of a script, unless it frees some.
-    redis.call('DEL', KEYS[1] .. ':open:' .. coin)
-    redis.call('ZREM', KEYS[2], id .. ':' .. coin)
+    no_longer_pending[#no_longer_pending + 1] = member
+    no_longer_open[#no_longer_open + 1] = KEYS[1] .. ':open:' .. batch.coin
   end
   if trigger == 'ride-along' or trigger == 'drain' then
-    told[#told + 1] = id
+    told[#told + 1] = batch.id
   end
-  return { 'granted', id, coin, trigger, fence, tonumber(seen[2]), seen[3], tonumber(seen[4]) }
+  return { 'granted', batch.id, batch.coin, trigger, fence, batch.size, batch.currencies, batch.due }
 end
 
 local standings, free, proposed, in_call, ripe = {}, {}, {}, {}, false
@@ -101,11 +101,17 @@ if ripe and wait == 0 then
   for _, batch in ipairs(free) do
     if batch.abandoned and not proposed[batch.abandoned] then
       proposed[batch.abandoned] = true
-      standings[#standings + 1] = grant(batch.abandoned, batch.coin, 'takeover')
+      local _, abandoned = look(batch.abandoned, batch.coin)
+      standings[#standings + 1] = abandoned and grant(abandoned, 'takeover')
     end
-    standings[batch.at] = grant(batch.id, batch.coin, batch.trigger)
+    standings[batch.at] = grant(batch, batch.trigger)
   end
+  redis.call('ZADD', KEYS[5], unpack(under_way))
   redis.call('PEXPIRE', KEYS[5], keep)
+  if #no_longer_open > 0 then
+    redis.call('ZREM', KEYS[2], unpack(no_longer_pending))
+    redis.call('DEL', unpack(no_longer_open))
+  end
   if #told > 0 then
     redis.call('PUBLISH', KEYS[4], cjson.encode({ type = 'claimed', batch_ids = told, lease_ms = lease }))
   end
