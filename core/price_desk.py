@@ -159,7 +159,7 @@ class PriceDesk:
             waiter = Waiter(
                 coin.coin_id, deadline, request.settle_one, admission.batch_id, admission.at_hand, stale_if_error_s
             )
-            self._windows.join(waiter, coin.coin_id, admission)
+            self._windows.join(waiter, coin.coin_id, admission, request.asked_at)
         else:
             waiter = Waiter(coin.coin_id, deadline, request.settle_one)
             waiter.settle(self._outcome(coin, admission))

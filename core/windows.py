@@ -2,7 +2,7 @@
 
     windows = Windows(settings, link, coordinator, flusher, ledger, tally)
     await nursery.start(windows.run)
-    windows.join(waiter, coin_id, joined)
+    windows.join(waiter, coin_id, joined, asked_at)
 
 What is heard of batches goes to their windows here, from the feed, from Redis when it is back, and from this
 instance's own flushes; and windows are settled here alone.
@@ -95,11 +95,11 @@ class Windows:
         with trio.move_on_at(min(self._finish_by, trio.current_time() + one_call_s)):
             await self._finished.wait()
 
-    def join(self, waiter: Waiter, coin_id: str, joined: Joined) -> None:
-        """Let a waiter wait for its batch, until that is settled, or its deadline, or it leaves."""
+    def join(self, waiter: Waiter, coin_id: str, joined: Joined, asked_at: float) -> None:
+        """Let a waiter that asked then wait for its batch, until that is settled, or its deadline, or it leaves."""
         if joined.size == 1:
             self._tally.opened()
-        window = self._of_batch.get(joined.batch_id) or self._open(coin_id, joined)
+        window = self._of_batch.get(joined.batch_id) or self._open(coin_id, joined, asked_at)
         window.join(waiter, joined.size)
         match self._recent.get(joined.batch_id):
             case (_, Result() as result) if result.fetched_at_ms >= joined.admitted_at_ms:
@@ -214,8 +214,10 @@ class Windows:
         self._forget(window)
         window.settle(outcome)
 
-    def _open(self, coin_id: str, joined: Joined) -> Window:
-        due_at = trio.current_time() + joined.due_in_ms / 1000
+    def _open(self, coin_id: str, joined: Joined, asked_at: float) -> Window:
+        # What this request opened is due a window after it was asked; of what others opened the answer tells no more.
+        since = asked_at if joined.size == 1 else trio.current_time()
+        due_at = since + joined.due_in_ms / 1000
         view = View(joined.batch_id, coin_id, due_at, joined.size, draining=self._draining)
         window = Window(view, self._settings.batch_threshold, self._rounds.wake)
         self._of_batch[joined.batch_id] = window

@@ -5,28 +5,25 @@ asked = Asked(services, scope)                  # in front of all routes
 asked.header("authorization"), asked.query()
 """
 
-from dataclasses import dataclass
 from typing import cast
 from urllib.parse import parse_qsl
 
 from quart import request
 
 from server.http1.asgi import Scope
-from server.notes import Notes, notes_of
+from server.notes import notes_of
 from server.services import Services, services
 
 
-@dataclass(frozen=True, slots=True)
 class Asked:
-    """A request by its ASGI scope."""
+    """A request by its ASGI scope, and what became known of it."""
 
-    services: Services
-    scope: Scope
+    __slots__ = ("notes", "scope", "services")
 
-    @property
-    def notes(self) -> Notes:
-        """What became known of the request."""
-        return notes_of(self.scope)
+    def __init__(self, services: Services, scope: Scope) -> None:
+        self.services = services
+        self.scope = scope
+        self.notes = notes_of(scope)
 
     def header(self, name: str) -> list[str]:
         """The values of all headers of a name, which is given in lower case."""

@@ -63,6 +63,11 @@ def render(error: BaseException, scope: Scope) -> Answer:
     return Answer(told.status, headers | {"Content-Type": MEDIA_TYPE}, encode(problem))
 
 
+def forget_headers(scope: Scope) -> None:
+    """Let go of all headers but those that an answer with an error asks for: thousands may wait with theirs."""
+    scope["headers"] = [header for header in scope["headers"] if header[0] == b"accept"]
+
+
 def error_answer(error: BaseException, scope: Scope) -> Answer:
     """Answer a request with an error, and leave word of it for the access log."""
     notes = notes_of(scope)

@@ -26,12 +26,6 @@ class Outcome(msgspec.Struct, frozen=True):
     quotes: list[Quote]
     errors: list[CryptoPulseError]
 
-    def only_quote(self) -> Quote:
-        """The quote of a coin that was wanted in one currency, or raise why there is none."""
-        if self.errors:
-            raise self.errors[0]
-        return self.quotes[0]
-
 
 def ask(
     asked: Asked,
@@ -49,18 +43,21 @@ def ask(
 
 
 async def settled(asked: Asked, request: PriceRequest) -> list[Outcome]:
-    """Wait for what becomes of each coin; whoever leaves, leaves the batches as they are. Raises as `outcomes` does."""
+    """What became of each coin, or raise what admitted none of them: OverLimit, OutboxFull, RedisUnavailable.
+
+    Waits for it; whoever leaves, leaves the batches as they are.
+    """
     with request:
-        try:
-            await request.over()
-        finally:
-            note(request, asked.notes)
-        return outcomes(request)
+        await over(asked, request)
+        return [_outcome(coin, waiter) for coin, waiter in zip(request.ask.wanted, request.admitted(), strict=True)]
 
 
-def outcomes(request: PriceRequest) -> list[Outcome]:
-    """What became of each coin, or raise what admitted none of them: OverLimit, OutboxFull, RedisUnavailable."""
-    return [_outcome(coin, waiter) for coin, waiter in zip(request.ask.wanted, request.admitted(), strict=True)]
+async def over(asked: Asked, request: PriceRequest) -> None:
+    """Wait until it is known what became of all coins, and note what is known in the end."""
+    try:
+        await request.over()
+    finally:
+        note(request, asked.notes)
 
 
 def note(request: PriceRequest, notes: Notes) -> None:

@@ -5,7 +5,7 @@ less than half of that. Both ways ask by `ask_price` and answer by `price_told`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from core.batches import Wanted
 from core.price_request import PriceRequest
@@ -14,12 +14,12 @@ from server.answers import Answer, batch_headers, ok, price_text
 from server.asked import Asked
 from server.cache_control import freshness_headers, requested_freshness
 from server.charges import charge_headers
-from server.errors import error_answer
+from server.errors import error_answer, forget_headers
 from server.http1.asgi import Scope
 from server.http1.connection import CLIENT
 from server.http1.short_way import Errand, Reply
 from server.inputs import PriceQuery, read_query
-from server.outcomes import Outcome, ask, note, outcomes, settled
+from server.outcomes import ask, note, over
 from server.request_log import CLIENT_LEFT, Entry
 from server.services import Services
 from server.users import sender
@@ -36,17 +36,19 @@ def ask_price(asked: Asked, coin_id: str, tell: Callable[[], None] | None = None
     return ask(asked, [wanted], user, requested_freshness(asked.header("cache-control")), tell)
 
 
-def price_told(asked: Asked, outcomes: Sequence[Outcome]) -> Answer:
+def price_told(asked: Asked, request: PriceRequest) -> Answer:
     """Tell the price, or raise what the client is to be told."""
-    (outcome,) = outcomes
-    quote = outcome.only_quote()
+    (waiter,), (coin,) = request.admitted(), request.ask.wanted
+    quote = waiter.quote(*coin.vs_currencies)
     age = freshness_headers([quote], honoured=asked.services.settings.upstream_honour_cache)
     return ok(price_text(quote.price), batch_headers(quote) | age)
 
 
 async def price_answer(asked: Asked, coin_id: str) -> Answer:
     """Wait for the price of a coin, or raise what the client is to be told."""
-    return price_told(asked, await settled(asked, ask_price(asked, coin_id)))
+    with ask_price(asked, coin_id) as request:
+        await over(asked, request)
+        return price_told(asked, request)
 
 
 class ShortWay:
@@ -82,6 +84,7 @@ class _PriceErrand:
         """Ask for the price, or answer why not."""
         try:
             self._request = ask_price(self._asked, self._coin_id, self._finish)
+            forget_headers(self._asked.scope)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._answer(error_answer(error, self._asked.scope))
 
@@ -97,7 +100,7 @@ class _PriceErrand:
         note(self._request, self._asked.notes)
         try:
             with self._request as request:
-                answer = price_told(self._asked, outcomes(request))
+                answer = price_told(self._asked, request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             answer = error_answer(error, self._asked.scope)
         self._answer(answer)

@@ -60,12 +60,12 @@ class RequestLog:
 
     def open(self, scope: Scope) -> "Entry":
         """A request begins."""
-        scope["path"] = _decoded_path(scope)
-        return Entry(self, scope, _given_id(scope) or next(self._ids))
+        path = scope["path"] = _decoded_path(scope)
+        return Entry(self, scope.get("method", "WEBSOCKET"), path, notes_of(scope), _given_id(scope) or next(self._ids))
 
     def write(self, entry: "Entry", status: int | None) -> None:
         """A request ended with this status, or without one where the server ended first."""
-        notes, method, path = notes_of(entry.scope), entry.scope.get("method", "WEBSOCKET"), _shown(entry.scope["path"])
+        notes, method, path = entry.notes, entry.method, _shown(entry.path)
         duration_ms = round((trio.current_time() - entry.started_at) * 1000, 1)
         level = _level(notes.route, status)
         self.traffic.note(notes.route, status)
@@ -92,11 +92,13 @@ class RequestLog:
 class Entry:
     """One request, until its line is written."""
 
-    __slots__ = ("_log", "request_id", "scope", "started_at")
+    __slots__ = ("_log", "method", "notes", "path", "request_id", "started_at")
 
-    def __init__(self, log: RequestLog, scope: Scope, request_id: str) -> None:
+    def __init__(self, log: RequestLog, method: str, path: str, notes: Notes, request_id: str) -> None:
         self._log = log
-        self.scope = scope
+        self.method = method
+        self.path = path
+        self.notes = notes
         self.request_id = request_id
         self.started_at = trio.current_time()
 

@@ -6,7 +6,6 @@ rest = await connection.run()  # what Hypercorn is to go on with, None at the en
 
 import socket
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote
 
@@ -41,6 +40,7 @@ class Connection:
         "_exchange",
         "_is_idle",
         "_is_last",
+        "_keeps_alive",
         "_line",
         "_requests_left",
         "_searched",
@@ -57,6 +57,7 @@ class Connection:
         self._exchange: Exchange | None = None  # while the task answers
         self._errand: Errand | None = None  # while a request is on the short way
         self._is_idle = False  # its task waits for a request, and has nothing else to do
+        self._keeps_alive = True  # the request on the short way
         self._is_last = False  # the answer that was given on the short way
         self._unsent = b""  # of an answer that went the short way
         self._searched = 0  # so much of what was received holds no end of a head
@@ -131,13 +132,14 @@ class Connection:
         head.read(bytes(received[:end]))
         if head.length or head.chunked or head.expects_continue or head.is_for_hypercorn:
             return None
-        errand = way.errand(self._scope(head), partial(self._reply, head))
+        self._keeps_alive = head.keeps_alive
+        errand = way.errand(self._scope(head), self._reply)
         return None if errand is None else (end, errand)
 
-    def _reply(self, head: Head, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def _reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Answer what went the short way, and leave to the task what is more than that."""
         self._errand = None
-        self._is_last = not head.keeps_alive or not self._requests_left or self._site.ending
+        self._is_last = not self._keeps_alive or not self._requests_left or self._site.ending
         self._site.idlers.join(self)
         try:
             data = whole(status, headers, body, self._site.date_line(), keeps_alive=not self._is_last)

@@ -72,6 +72,22 @@ async def test_exactly_one_of_many_instances_flushes_at_the_end_of_a_window(
     assert len(fleet.upstream.calls) == 1
 
 
+async def test_a_window_begins_with_the_request_that_opens_it_not_with_the_answer_of_redis(
+    autojump_clock: MockClock, fleet: Fleet, asked: Asked
+) -> None:
+    desks = [await fleet.start_instance(name) for name in "ab"]
+    fleet.redis_latency_s = 0.5
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, desks[0])  # opens the batch at 0.5, and claims it at 5.5
+        await trio.sleep(2)
+        nursery.start_soon(asked.ask, desks[1])  # joins it at 2.5, when it is due in 3 s
+
+    assert [at for at, *_ in fleet.upstream.calls] == [pytest.approx(5.5)]
+    assert {quote.trigger for quote in asked.quotes} == {"window"}
+    assert fleet.instances["b"].tally.totals.calls == 0
+
+
 async def test_a_batch_collects_until_it_is_claimed(
     autojump_clock: MockClock, fleet: Fleet, desk: PriceDesk, asked: Asked
 ) -> None:

@@ -55,7 +55,7 @@ def fetched(*, at_ms: int) -> Result:
 
 @contextmanager
 def joined(windows: Windows, waiter: Waiter, admission: Joined) -> Iterator[None]:
-    windows.join(waiter, "bitcoin", admission)
+    windows.join(waiter, "bitcoin", admission, trio.current_time())
     yield
     windows.leave(waiter)
 
