@@ -21,10 +21,11 @@ _COINS = 20
 _HEAD = ("server", "p50, ms", "p95, ms", "p99, ms", "max, ms", "CPU ms an answer", "not 200")
 _TEXT = f"""\
 Bursts of {_BURST_SIZE} requests at once for one coin, which fill a batch, one after the other with a pause in between;
-the upstream takes {_LATENCY_MS:g} ms, which are taken off. As shipped, servers on core 0 and all else on core 1,
-contestants in turns of {_BURSTS} bursts; each quantile is the median of the turns'. Of two instances, on one core,
-the second table tells how long after the first answer of a burst the last answer of the other instance came: what it
-takes to wake who waits there."""
+the upstream takes {_LATENCY_MS:g} ms, which are taken off. What it takes beyond them when the same generator asks it
+without a server in between stands in the last row, and is in all the others. As shipped, servers on core 0 and all else
+on core 1, contestants in turns of {_BURSTS} bursts; each quantile is the median of the turns'. Of two instances, on one
+core, the second table tells how long after the first answer of a burst the last answer of the other instance came: what
+it takes to wake who waits there."""
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class Turn(msgspec.Struct, frozen=True):
     server: str
     instances: int
     measured: Measured
+    upstream: Measured | None = None  # once for each: one request a burst to the upstream alone
 
 
 def measure(base: Ground, told: Options) -> Section:
@@ -46,7 +48,7 @@ def measure(base: Ground, told: Options) -> Section:
         tables=[
             Table(
                 _HEAD,
-                [_beyond(turns, name) for name in names],
+                [*(_beyond(turns, name) for name in names), _upstream_alone(turns)],
                 f"Beyond the upstream's {_LATENCY_MS:g} ms, one instance",
             ),
             Table(
@@ -83,12 +85,24 @@ def _turn(service: Service, instances: int, place: int, told: Options) -> Turn:
         bursts=10 if told.quick else _BURSTS,
         burst_size=_BURST_SIZE,
     )
-    return Turn(service.contestant.name, instances, load(service, order))
+    turn = Turn(service.contestant.name, instances, load(service, order))
+    if instances > 1 or place > 0:
+        return turn
+    alone = msgspec.structs.replace(order, targets=[service.upstream_address], burst_size=1)
+    return msgspec.structs.replace(turn, upstream=load(service, alone))
 
 
 def _beyond(turns: Sequence[Turn], server: str) -> list[str]:
     runs = [turn.measured for turn in turns if (turn.server, turn.instances) == (server, 1)]
     return _row(server, runs, [run.load.wait_ms for run in runs], _LATENCY_MS)
+
+
+def _upstream_alone(turns: Sequence[Turn]) -> list[str]:
+    runs = [turn.upstream for turn in turns if turn.upstream]
+    *row, _cpu_of_idle_servers, missed = _row(
+        "the upstream alone", runs, [run.load.wait_ms for run in runs], _LATENCY_MS
+    )
+    return [*row, "", missed]
 
 
 def _elsewhere(turns: Sequence[Turn], server: str) -> list[str]:
@@ -107,7 +121,11 @@ def _row(server: str, runs: Sequence[Measured], spreads: Sequence[Spread | None]
 
 def _headline(turns: Sequence[Turn]) -> str:
     _, p50, _, p99, *_ = _beyond(turns, OURS.name)
-    return f"three at once: {p50} ms beyond the upstream's latency at p50, {p99} ms at p99"
+    _, alone, *_ = _upstream_alone(turns)
+    return (
+        f"three at once: {p50} ms beyond the upstream's {_LATENCY_MS:g} ms at p50, {p99} ms at p99; "
+        f"the upstream alone {alone} ms beyond them at p50"
+    )
 
 
 @click.command()

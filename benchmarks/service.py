@@ -68,6 +68,12 @@ class Service(msgspec.Struct, frozen=True):
         """One for each instance."""
         return [f"http://{host}:{port}" for host, port in self.addresses]
 
+    @property
+    def upstream_address(self) -> Address:
+        """Where the upstream listens."""
+        parts = urlsplit(self.upstream_url)
+        return str(parts.hostname), parts.port or 0
+
     def tokens(self, users: int) -> list[str]:
         """A token for each of so many users."""
         names = (f"user-{number}" for number in range(users))

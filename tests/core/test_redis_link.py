@@ -103,6 +103,17 @@ async def test_a_redis_that_stops_answering_fails_calls_and_is_used_again_when_i
         assert await link.call("PING") == b"PONG"
 
 
+async def test_a_redis_that_stops_answering_is_noticed_though_nobody_asks_for_anything(
+    link: RedisLink, valkey: LocalValkey
+) -> None:
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        with trio.fail_after(5):
+            await link.wait_down()
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+
 async def test_a_call_that_redis_does_not_come_to_in_time_fails_alone_and_its_late_reply_is_nobody_elses(
     link: RedisLink,
 ) -> None:
