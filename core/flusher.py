@@ -59,7 +59,8 @@ class Flusher:
         started_at = trio.current_time()
         report = FlushReport(claims, claim_ms=(started_at - asked_at) * 1000)
         self._tally.counts.takeovers += sum(claim.trigger == "takeover" for claim in claims)
-        self._broadcast.tell(report.claimed())
+        if self._broadcast.is_watched:
+            self._broadcast.tell(report.claimed())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hold, claims, nursery.cancel_scope)
             try:
