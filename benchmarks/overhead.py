@@ -88,8 +88,8 @@ def _turn(service: Service, instances: int, place: int, told: Options) -> Turn:
     turn = Turn(service.contestant.name, instances, load(service, order))
     if instances > 1 or place > 0:
         return turn
-    alone = msgspec.structs.replace(order, targets=[service.upstream_address], burst_size=1)
-    return msgspec.structs.replace(turn, upstream=load(service, alone))
+    to_upstream = msgspec.structs.replace(order, targets=[service.upstream_address], burst_size=1)
+    return msgspec.structs.replace(turn, upstream=load(service, to_upstream))
 
 
 def _beyond(turns: Sequence[Turn], server: str) -> list[str]:
@@ -121,10 +121,10 @@ def _row(server: str, runs: Sequence[Measured], spreads: Sequence[Spread | None]
 
 def _headline(turns: Sequence[Turn]) -> str:
     _, p50, _, p99, *_ = _beyond(turns, OURS.name)
-    _, alone, *_ = _upstream_alone(turns)
+    _, upstream_p50, *_ = _upstream_alone(turns)
     return (
         f"three at once: {p50} ms beyond the upstream's {_LATENCY_MS:g} ms at p50, {p99} ms at p99; "
-        f"the upstream alone {alone} ms beyond them at p50"
+        f"the upstream alone {upstream_p50} ms beyond them at p50"
     )
 
 

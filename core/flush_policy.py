@@ -103,6 +103,8 @@ def plan(batches: Iterable[View], budget: Budget, now: float) -> Plan:
     if now < budget.next_call_at:
         return Plan([], budget.next_call_at)
     calls = _calls(ripe, budget)
+    for call in calls[:-1]:
+        call.coins_left = 0  # or what is ripe for the next call would ride along with this one
     if budget.interval_s and len(calls) > 1:
         return Plan(calls[:1], now + budget.interval_s)
     return Plan(calls, look_again_at)

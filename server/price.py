@@ -39,7 +39,8 @@ def ask_price(asked: Asked, coin_id: str, tell: Callable[[], None] | None = None
 def price_told(asked: Asked, request: PriceRequest) -> Answer:
     """Tell the price, or raise what the client is to be told."""
     (waiter,), (coin,) = request.admitted(), request.ask.wanted
-    quote = waiter.quote(*coin.vs_currencies)
+    (vs_currency,) = coin.vs_currencies
+    quote = waiter.quote(vs_currency)
     age = freshness_headers([quote], honoured=asked.services.settings.upstream_honour_cache)
     return ok(price_text(quote.price), batch_headers(quote) | age)
 

@@ -36,8 +36,8 @@ local is_unknown = read_once(function(coin)
   return redis.call('EXISTS', KEYS[1] .. ':unknown:' .. coin) == 1
 end)
 
-local is_full = read_once(function(outbox)
-  return redis.call('XLEN', outbox) >= most_kept
+local outbox_is_full = read_once(function()
+  return redis.call('XLEN', KEYS[2]) >= most_kept
 end)
 
 local currencies_in = read_once(function(text)
@@ -60,7 +60,7 @@ local function at_hand(coin, currencies, age, as_told)
   return latest
 end
 
-local batches, joined = {}, {} -- of each coin asked for in this call, and in the order in which they were joined
+local batches, joined = {}, {} -- the batches joined in this call, by coin, and in the order of joining
 
 -- In how many ms the earliest call with room for the coin may be made.
 local function call_in(coin)
@@ -105,7 +105,8 @@ local function open_batch(coin, id)
     batch.was_full = batch.size >= threshold
     if not batch.due then
       batch.due = now + window
-      redis.call('HSET', batch.key, 'coin', coin, 'state', 'open', 'due', batch.due, 'fence', 0, 'lease', 0)
+      redis.call('HSET', batch.key, 'coin', coin, 'state', 'open', 'due', batch.due, 'fence', 0, 'lease', 0,
+        'size', 0, 'currencies', ',')
       redis.call('ZADD', KEYS[5], batch.due, id .. ':' .. coin)
     end
     batches[coin], joined[#joined + 1] = batch, batch
@@ -148,7 +149,7 @@ local function admit(request, log)
     needs_call = needs_call or not answer
     all_refused = all_refused and answer and answer[1] == 'over budget'
   end
-  if needs_call and is_full(KEYS[2]) then
+  if needs_call and outbox_is_full('') then
     return { 'outbox full' }
   end
   local cost = all_refused and 0 or request.cost

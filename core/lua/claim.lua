@@ -1,6 +1,6 @@
 -- Takes the permit for one upstream call, closes batches, and gives the caller the right to flush them until the lease
--- ends; or, if the permit or all batches but riders are gone, takes nothing. As far as there is room, batches that the
--- caller does not know ride along: those whose flusher abandoned them, then open ones, the earliest due first.
+-- ends; or, if the permit or all batches are gone, takes nothing. As far as there is room, batches that the caller does
+-- not know ride along: those whose flusher abandoned them, then open ones, the earliest due first.
 -- A batch whose coin has another claimed batch under lease is held back; an abandoned one of the coin is taken over too.
 -- KEYS    1 prefix  2 pending  3 budget  4 feed  5 under way
 -- ARGV    1, 2, 3 terms of the budget  4 lease ms  5 ms to keep a batch  6 how many more coins there is room for
@@ -16,19 +16,21 @@ local coins_left, characters_left = tonumber(ARGV[6]), tonumber(ARGV[7])
 -- How a batch stands, and whether it may be claimed.
 local function look(id, coin)
   local batch = KEYS[1] .. ':batch:' .. id
-  local seen = redis.call('HMGET', batch, 'state', 'size', 'result', 'fence', 'currencies', 'due')
-  local state, size, result = seen[1], tonumber(seen[2]), seen[3]
+  local seen = redis.call('HMGET', batch, 'state', 'size', 'result', 'fence', 'currencies', 'due', 'lease')
+  local state, size, result, own_lease = seen[1], tonumber(seen[2]), seen[3], tonumber(seen[7])
   if not state then
     redis.call('ZREM', KEYS[2], id .. ':' .. coin)
     redis.call('ZREM', KEYS[5], id .. ':' .. coin)
     return { 'gone', id }
   elseif result then
     return { 'settled', id, result }
+  elseif state == 'claimed' and own_lease > now then
+    return { 'held', id, own_lease - now, 1 }
   end
   local holder = redis.call('GET', KEYS[1] .. ':claimed:' .. coin)
   local held = holder and redis.call('HGET', KEYS[1] .. ':batch:' .. holder, 'lease')
   if held and tonumber(held) > now then
-    return { 'held', id, held - now, state == 'claimed' and 1 or 0 }
+    return { 'held', id, held - now, state == 'claimed' and 1 or 0 } -- by the coin's batch before or after it
   end
   local claimable = { key = batch, id = id, coin = coin, state = state, size = size, fence = tonumber(seen[4]) }
   claimable.currencies, claimable.due, claimable.abandoned = seen[5], tonumber(seen[6]), held and holder ~= id and holder
@@ -49,13 +51,14 @@ local function grant(batch, trigger)
     no_longer_pending[#no_longer_pending + 1] = member
     no_longer_open[#no_longer_open + 1] = KEYS[1] .. ':open:' .. batch.coin
   end
-  if trigger == 'ride-along' or trigger == 'drain' then
+  local is_expected = trigger == 'threshold' or trigger == 'takeover' or trigger == 'window' and batch.due <= now
+  if not is_expected then
     told[#told + 1] = batch.id
   end
   return { 'granted', batch.id, batch.coin, trigger, fence, batch.size, batch.currencies, batch.due }
 end
 
-local standings, free, proposed, in_call, ripe = {}, {}, {}, {}, false
+local standings, free, proposed, in_call = {}, {}, {}, {}
 
 -- Takes note of how a batch stands; if it may be claimed, it shall be.
 local function propose(id, coin, trigger, standing, claimable)
@@ -64,7 +67,6 @@ local function propose(id, coin, trigger, standing, claimable)
     claimable.at, claimable.trigger = #standings, trigger
     free[#free + 1] = claimable
     proposed[id] = true
-    ripe = ripe or trigger ~= 'ride-along'
   end
 end
 
@@ -73,10 +75,10 @@ local function let_ride(batches)
     local id, coin = string.match(batch, '^(.-):(.*)$')
     if not proposed[id] and (in_call[coin] or coins_left > 0 and #coin < characters_left) then
       local standing, claimable = look(id, coin)
-      if claimable and not in_call[coin] then
-        coins_left, characters_left, in_call[coin] = coins_left - 1, characters_left - #coin - 1, true
-      end
       if claimable then
+        if not in_call[coin] then
+          coins_left, characters_left, in_call[coin] = coins_left - 1, characters_left - #coin - 1, true
+        end
         propose(id, coin, 'ride-along', standing, claimable)
       end
     end
@@ -88,8 +90,8 @@ for i = 8, #ARGV, 2 do
   in_call[coin] = true
   propose(id, coin, ARGV[i + 1], look(id, coin))
 end
-local wait = ripe and permit_in(KEYS[3], now, terms) or 0
-if ripe and wait == 0 then
+local wait = permit_in(KEYS[3], now, terms)
+if #free > 0 and wait == 0 then
   take_permit(KEYS[3], KEYS[4], now, terms)
   if coins_left > 0 then
     -- Of those that are read, some are known to the caller, and of some the coin's last call is under way.
@@ -102,7 +104,7 @@ if ripe and wait == 0 then
     if batch.abandoned and not proposed[batch.abandoned] then
       proposed[batch.abandoned] = true
       local _, abandoned = look(batch.abandoned, batch.coin)
-      standings[#standings + 1] = abandoned and grant(abandoned, 'takeover')
+      standings[#standings + 1] = grant(abandoned, 'takeover')
     end
     standings[batch.at] = grant(batch, batch.trigger)
   end

@@ -212,9 +212,9 @@ class ModelRedis:
             for at, (view, trigger) in enumerate(call.batches)
             if isinstance(standings[at], Open)
         ]
-        wait = self.budget.permit_in() if any(trigger != "ride-along" for _, _, trigger in free) else None
-        if wait != 0:
-            return Grant(self.now_ms(), wait or 0, self.budget.calls, standings)
+        wait = self.budget.permit_in()
+        if wait != 0 or not free:
+            return Grant(self.now_ms(), wait, self.budget.calls, standings)
         self.budget.take_permit()
         for view in self._riders(call, {batch_id for _, batch_id, _ in free}):
             free.append((len(standings), view.batch_id, "ride-along"))
@@ -229,7 +229,8 @@ class ModelRedis:
                 standings.append(self._grant(holder, "takeover"))
             claimed = self._grant(batch_id, trigger)
             standings[at] = claimed
-            told += [batch_id] if claimed.trigger in {"ride-along", "drain"} else []
+            is_early = claimed.trigger == "window" and claimed.due_at_ms > self.now_ms()
+            told += [batch_id] if claimed.trigger in {"ride-along", "drain"} or is_early else []
         if told:
             self.told.append(told)
         return Grant(self.now_ms(), 0, self.budget.calls, standings)

@@ -217,18 +217,38 @@ async def test_a_claim_takes_one_permit_and_the_next_one_comes_an_interval_later
     }
 
 
-async def test_a_claim_of_which_only_riders_are_free_takes_no_permit(paced: Coordinator, client: Any) -> None:
+async def test_a_claim_of_which_nothing_is_free_takes_no_permit_and_tells_when_the_next_call_may_be_made(
+    paced: Coordinator, client: Any
+) -> None:
     await ready(paced, client)
-    views = await admit_many(paced, ["bitcoin", "ethereum", "solana"])
+    views = await admit_many(paced, ["bitcoin", "ethereum"])
     await paced.claim(call_of((views[0], "window")))
-    pass_the_interval(client)
-    gone = View("nobody", "tether", due_at=0)
-    grant = await paced.claim(call_of((views[0], "window"), (gone, "threshold"), (views[1], "ride-along")))
-
-    held, lost, free = grant.standings
-    assert isinstance(held, Held)
-    assert (lost, free, grant.call_in_ms) == (Gone("nobody"), Open(views[1].batch_id, 1), 0)
+    for _ in range(2):
+        grant = await paced.claim(
+            call_of((views[0], "window"), (View("nobody", "tether", due_at=0), "threshold"), coins_left=9)
+        )
+        held, lost = grant.standings
+        assert isinstance(held, Held)
+        assert lost == Gone("nobody")
+        assert isinstance(grant.call_in_ms, int)
+        assert (grant.call_in_ms > 0) == (int(budget(client)["next"]) > 0)
+        pass_the_interval(client)
     assert (budget(client)["calls"], budget(client)["next"]) == ("1", "0")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "due_in_ms", "told"),
+    [("window", 5000, True), ("window", -1, False), ("threshold", 5000, False), ("drain", 5000, True)],
+)
+async def test_a_claim_is_told_where_those_who_wait_elsewhere_could_not_expect_it(
+    paced: Coordinator, client: Any, trigger: Trigger, due_in_ms: int, told: bool
+) -> None:
+    await ready(paced, client)
+    batch = await admit(paced)
+    client.hset(f"{keys.PREFIX}:batch:{batch.batch_id}", "due", batch.admitted_at_ms + due_in_ms)
+    feed = listen(client)
+    await try_claim(paced, batch, trigger=trigger)
+    assert heard(feed) == ["claimed"] * told
 
 
 async def ride(coordinator: Coordinator, client: Any, coins_left: int) -> list[str]:
@@ -308,7 +328,7 @@ async def test_of_two_claims_at_once_one_gets_the_permit(
 async def test_five_hundred_batches_are_claimed_and_settled_as_one(paced: Coordinator, client: Any) -> None:
     await ready(paced, client)
     views = await admit_many(paced, [f"coin-{number}" for number in range(500)])
-    known: list[tuple[View, Trigger]] = [(view, "ride-along") for view in views[1:250]]
+    known: list[tuple[View, Trigger]] = [(view, "threshold") for view in views[1:250]]
     grant = await paced.claim(call_of((views[0], "window"), *known, coins_left=250))
     claims = [standing for standing in grant.standings if isinstance(standing, Claimed)]
 

@@ -31,7 +31,7 @@ SETTINGS = [
     settings_for_tests(throttle_global_limit=12, upstream_calls_per_month=3, upstream_honour_cache=True),
     settings_for_tests(throttle_global_limit=12, upstream_calls_per_minute=8, batch_ride_along=False),
 ]
-COINS = ["bitcoin", "ethereum"]
+COINS = ["bitcoin", "ethereum", "tea", "xrp"]
 CURRENCIES = st.sampled_from([("usd",), ("eur",), ("usd", "eur")])
 FRESHNESS = st.sampled_from(
     [
@@ -60,12 +60,13 @@ ADMIT_TOGETHER = st.tuples(st.just("admit together"), st.lists(ADMIT, min_size=2
 CLAIM = st.tuples(
     st.just("claim"),
     st.lists(
-        st.tuples(WHICH, st.sampled_from(["window", "ride-along"])),
+        st.tuples(WHICH, st.sampled_from(["window", "threshold"])),
         min_size=1,
         max_size=3,
         unique_by=lambda each: each[0],
     ),
     st.integers(0, 2),
+    st.sampled_from([4, 12, 100]),
 )
 FAILURES = st.sampled_from([None, None, None, None, "upstream_failed", "upstream_limited", "unknown_coin"])
 COMPLETE = st.tuples(st.just("complete"), WHICH, FAILURES, st.booleans())
@@ -154,8 +155,8 @@ class Side(ABC):
         # Of which coin a batch is, both sides learn in the same order.
         return View(self.batch(which), self.coin(self.batch(which)), due_at=0)
 
-    def call(self, wanted: Sequence[tuple[int, Trigger]], coins_left: int) -> Call:
-        return Call(coins_left, batches=[(self.view(which), trigger) for which, trigger in wanted])
+    def call(self, wanted: Sequence[tuple[int, Trigger]], coins_left: int, characters_left: int) -> Call:
+        return Call(coins_left, characters_left, batches=[(self.view(which), trigger) for which, trigger in wanted])
 
     def called(self, failure: FailureKind | None, *, billed: bool) -> Called:
         match failure:
@@ -198,8 +199,8 @@ class Model(Side):
                 return self.redis.admit([Ask(caller, wanted, freshness)])
             case ("admit together", admissions):
                 return self.redis.admit([Ask(*each[1:]) for each in admissions])
-            case ("claim", wanted, coins_left):
-                return self.redis.claim(self.call(wanted, coins_left))
+            case ("claim", *call):
+                return self.redis.claim(self.call(*call))
             case ("complete", which, failure, billed):
                 claim = self.claim(which)
                 return self.redis.complete(self.called(failure, billed=billed), [(claim, self.result(claim, failure))])
@@ -264,8 +265,8 @@ class Real(Side):
                 return await self.coordinator.admit([Ask(caller, wanted, freshness)])
             case ("admit together", admissions):
                 return await self.coordinator.admit([Ask(*each[1:]) for each in admissions])
-            case ("claim", wanted, coins_left):
-                return await self.coordinator.claim(self.call(wanted, coins_left))
+            case ("claim", *call):
+                return await self.coordinator.claim(self.call(*call))
             case ("complete", which, failure, billed):
                 claim = self.claim(which)
                 outcomes = [(claim, self.result(claim, failure))]

@@ -156,8 +156,9 @@ async def test_so_it_does_for_every_header_that_matters(world: World, ways: Ways
 )
 async def test_so_it_does_for_every_error_that_a_waiter_meets(world: World, ways: Ways, error: Exception) -> None:
     world.desk.answer = error
-    short, long = await ways.both("GET", PRICE, BEARER)
-    assert short == long
+    for accept in ("*/*", "application/problem+json"):
+        short, long = await ways.both("GET", PRICE, [*BEARER, ("Accept", accept)])
+        assert short == long
 
 
 @pytest.mark.parametrize(
@@ -172,8 +173,9 @@ async def test_so_it_does_for_every_error_that_a_waiter_meets(world: World, ways
 )
 async def test_so_it_does_for_every_refusal(world: World, ways: Ways, refusal: CryptoPulseError) -> None:
     world.desk.refusal = refusal
-    short, long = await ways.both("GET", PRICE, BEARER)
-    assert short == long
+    for accept in ("*/*", "application/problem+json"):
+        short, long = await ways.both("GET", PRICE, [*BEARER, ("Accept", accept)])
+        assert short == long
 
 
 async def test_so_it_does_for_a_price_that_was_at_hand(world: World, ways: Ways) -> None:
