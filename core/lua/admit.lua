@@ -1,7 +1,7 @@
 -- For each of several requests: charges the caller once, and for each coin answers from what is at hand, or joins the
--- coin's open batch, or opens one. Says so on the feed when that fills the batch. A coin that CoinGecko was lately found
--- not to know gets no batch, nor does one whose earliest call lies beyond the deadline. If nothing is left for any coin of
--- a request, nothing is charged for it.
+-- coin's open batch, or opens one. Says so on the feed when that fills a batch that others may wait for. A coin that
+-- CoinGecko was lately found not to know gets no batch, nor does one whose earliest call lies beyond the deadline. If
+-- nothing is left for any coin of a request, nothing is charged for it.
 -- KEYS    1 prefix  2 outbox  3 feed  4 budget  5 pending  6 ... the log of each request's caller
 -- ARGV    1 limit  2 limit window ms  3 threshold  4 window ms  5 ms to keep a batch  6 most prices the outbox
 --         may hold  7 ms to the deadline  8, 9, 10 terms of the budget  11 most coins a call, and for each request:
@@ -101,12 +101,10 @@ local function open_batch(coin, id)
     id = redis.call('GET', KEYS[1] .. ':open:' .. coin) or id
     batch = { coin = coin, id = id, key = KEYS[1] .. ':batch:' .. id }
     local seen = redis.call('HMGET', batch.key, 'due', 'currencies', 'size')
-    batch.due, batch.currencies, batch.size = tonumber(seen[1]), seen[2] or ',', tonumber(seen[3] or 0)
-    batch.was_full = batch.size >= threshold
+    batch.due, batch.currencies, batch.before = tonumber(seen[1]), seen[2] or ',', tonumber(seen[3] or 0)
+    batch.size = batch.before
     if not batch.due then
       batch.due = now + window
-      redis.call('HSET', batch.key, 'coin', coin, 'state', 'open', 'due', batch.due, 'fence', 0, 'lease', 0,
-        'size', 0, 'currencies', ',')
       redis.call('ZADD', KEYS[5], batch.due, id .. ':' .. coin)
     end
     batches[coin], joined[#joined + 1] = batch, batch
@@ -128,11 +126,15 @@ end
 
 local function write_joined()
   for _, batch in ipairs(joined) do
-    redis.call('HSET', batch.key, 'size', batch.size, 'currencies', batch.currencies)
+    local changed = { 'size', batch.size, 'currencies', batch.currencies }
+    if batch.before == 0 then
+      changed = { 'coin', batch.coin, 'state', 'open', 'due', batch.due, 'fence', 0, 'lease', 0, unpack(changed) }
+    end
+    redis.call('HSET', batch.key, unpack(changed))
     -- The batch goes first: should only its name be left, the id is free to be opened again.
     redis.call('PEXPIRE', batch.key, keep)
     redis.call('SET', KEYS[1] .. ':open:' .. batch.coin, batch.id, 'PX', keep)
-    if batch.size >= threshold and not batch.was_full then
+    if batch.before > 0 and batch.before < threshold and batch.size >= threshold then
       redis.call('PUBLISH', KEYS[3], cjson.encode({ type = 'full', batch_id = batch.id, size = batch.size }))
     end
   end

@@ -115,7 +115,7 @@ class ModelRedis:
         sizes = {batch_id: batch.size for batch_id, batch in self.batches.items()}
         answers = [self._admit(ask.caller, ask.wanted, ask.freshness) for ask in asks]
         for batch_id, batch in self.batches.items():
-            if sizes.get(batch_id, 0) < self.settings.batch_threshold <= batch.size:
+            if 0 < sizes.get(batch_id, 0) < self.settings.batch_threshold <= batch.size:
                 self.full.append((batch_id, batch.size))
         return answers
 

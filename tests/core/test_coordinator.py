@@ -106,6 +106,18 @@ async def test_requests_of_one_call_join_one_batch_and_that_it_is_full_is_told_o
     assert told[1] == "the end"
 
 
+async def test_a_batch_that_was_opened_full_is_told_to_nobody(coordinator: Coordinator, client: Any) -> None:
+    """Nobody else can wait for it."""
+    with client.pubsub(ignore_subscribe_messages=True) as feed:
+        feed.subscribe(keys.FEED)
+        feed.get_message(timeout=5)
+        joined = [*await admit_together(coordinator, "usd", "eur", "gbp"), await admit(coordinator)]
+        client.publish(keys.FEED, "the end")
+        told = feed.get_message(timeout=5)["data"]
+    assert [each.size for each in joined] == [1, 2, 3, 4]
+    assert told == "the end"
+
+
 async def test_a_claim_tells_all_that_the_flush_needs(coordinator: Coordinator) -> None:
     admission = await admit(coordinator)
     await admit(coordinator, currency="eur")
