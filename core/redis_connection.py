@@ -5,6 +5,7 @@ async with connect(url) as connection:
     replies = await connection.receive()
 """
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,6 +52,16 @@ class RedisConnection:
         self._stream = stream
         self.is_drained = True  # whether the last read took all that was there
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+
+    def send_at_once(self, data: bytes) -> bytes:
+        """Send what the socket takes now, and return the rest; over TLS that is all, and on a broken connection too."""
+        if not isinstance(self._stream, trio.SocketStream):
+            return data
+        try:
+            sent = os.write(self._stream.socket.fileno(), data)
+        except OSError:
+            return data
+        return data[sent:]
 
     async def send(self, data: bytes) -> None:
         """Send packed commands, or raise ConnectionLost. Cancelling it may leave half a command: close then."""

@@ -4,7 +4,7 @@
     await nursery.start(link.run)
     reply = await link.call("PING")
 
-Callers hand their commands over; whatever is waiting goes out as one pipeline, and each caller gets its own reply. A
+A command goes out as soon as it is handed over, whoever waits for others, and each caller gets its own reply. A
 cancelled caller only stops waiting: the connection never notices. While Redis is away calls fail at once.
 """
 
@@ -56,8 +56,9 @@ class RedisLink:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._outgoing: list[bytes] = []
-        self._wake = trio.Event()
+        self._connection: RedisConnection  # while it is up
+        self._unsent = bytearray()  # what the connection did not take at once, and what came after
+        self._is_held_up = Bell()
         self._unanswered: deque[_Call] = deque()
         self._given_up = 0  # calls before those, whose replies nobody waits for any more
         self._silence = trio.CancelScope()  # its deadline moves: calls are unanswered, and nothing came since
@@ -105,8 +106,10 @@ class RedisLink:
             self._silence.deadline = now + PATIENCE_S
         self._unanswered.append(call)
         self.commands += 1
-        self._outgoing.append(pack(*command))
-        self._wake.set()
+        data = pack(*command)
+        if rest := data if self._unsent else self._connection.send_at_once(data):
+            self._unsent += rest
+            self._is_held_up.ring()
         return call
 
     async def run_script(self, script: Script, keys: list[str], args: list[str | bytes | int]) -> Any:
@@ -133,6 +136,7 @@ class RedisLink:
 
     async def _serve(self, connection: RedisConnection) -> None:
         await self._load_scripts(connection)
+        self._connection = connection
         self._come_up()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, connection)
@@ -162,7 +166,7 @@ class RedisLink:
             self._up = trio.Event()
         self._down.set()
         self._tried.set()
-        self._outgoing.clear()
+        self._unsent.clear()
         self._given_up = 0
         while self._unanswered:
             self._settle(reason)
@@ -170,12 +174,13 @@ class RedisLink:
     async def _send(self, connection: RedisConnection) -> None:
         while True:
             with trio.move_on_after(_QUIET_S):
-                await self._wake.wait()
-            if not self._outgoing:
+                await self._is_held_up.wait()
+            if not self._unanswered:
                 self._post("PING")  # nobody asks for anything: ask for a sign of life
-            self._wake = trio.Event()
-            pipeline, self._outgoing = self._outgoing, []
-            await connection.send(b"".join(pipeline))
+            while self._unsent:
+                pipeline = bytes(self._unsent)
+                await connection.send(pipeline)
+                del self._unsent[: len(pipeline)]
 
     async def _receive(self, connection: RedisConnection) -> None:
         while True:

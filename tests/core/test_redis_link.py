@@ -11,6 +11,7 @@ import trio
 
 from core import lua
 from core.errors import RedisUnavailable
+from core.redis_connection import RedisConnection
 from core.redis_link import RedisLink, RedisRefused
 from server.local import LocalValkey
 
@@ -26,6 +27,27 @@ async def test_every_caller_gets_its_own_reply(link: RedisLink) -> None:
             nursery.start_soon(echo, number)
 
     assert replies == {number: str(number).encode() for number in range(1000)}
+
+
+async def test_what_the_socket_does_not_take_at_once_goes_before_what_comes_after(link: RedisLink) -> None:
+    words = ["a" * 20_000_000, "b", "c" * 20_000_000, "d"]
+    replies: dict[str, bytes] = {}
+
+    async def echo(word: str) -> None:
+        replies[word[0]] = await link.call("ECHO", word)
+
+    async with trio.open_nursery() as nursery:
+        for word in words:
+            nursery.start_soon(echo, word)
+            await trio.lowlevel.checkpoint()
+
+    assert replies == {word[0]: word.encode() for word in words}
+
+
+async def test_a_connection_that_cannot_send_at_once_says_so() -> None:
+    """As over TLS."""
+    ours, _theirs = trio.testing.memory_stream_pair()
+    assert RedisConnection(ours).send_at_once(b"PING\r\n") == b"PING\r\n"
 
 
 async def test_callers_that_are_cancelled_never_shift_the_replies_of_others(link: RedisLink) -> None:
