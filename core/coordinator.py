@@ -11,7 +11,7 @@ from core.admissions import Admissions, Ask, admission_in, price_at_hand
 from core.batches import Result
 from core.completions import completion_of, report_of
 from core.errors import OutboxFull
-from core.flush_policy import Call
+from core.flush_policy import MOST_ID_CHARACTERS, Call
 from core.freshness import Freshness
 from core.ids import new_ids
 from core.limits import Charge, OverLimit
@@ -34,7 +34,7 @@ COINS_A_UNIT = 50
 # Some 200 MB of Redis: at ten prices a second, more than a day without Postgres.
 OUTBOX_BOUND = 1_000_000
 
-_ADMISSION_KEYS = (keys.PREFIX, keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDING)
+_ADMISSION_KEYS = (keys.PREFIX, keys.OUTBOX, keys.FEED, keys.BUDGET, keys.PENDING, keys.UNDER_WAY)
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -82,6 +82,8 @@ class Coordinator:
                 settings.batch_result_timeout_ms,
                 *self._terms,
                 most_together,
+                MOST_ID_CHARACTERS,
+                LEASE_MS,
             )
         ]
 
@@ -101,14 +103,21 @@ class Coordinator:
             raise OverLimit(charge)
         return charge
 
-    async def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
-        """Charge the caller of each once, and have each coin's open batch joined; or tell why not."""
-        now_ms, *answers = await self._link.run_script(
+    async def admit(
+        self, asks: Sequence[Ask], *, may_claim: bool = False
+    ) -> tuple[list[Admissions | OverLimit | OutboxFull], Grant | None]:
+        """Charge the caller of each once, and have each coin's open batch joined; or tell why not.
+
+        A batch that they fill exactly, and join no other, is claimed in the same step if this instance `may_claim`,
+        and a call may be made; what others have pending rides along.
+        """
+        now_ms, granted, *answers = await self._link.run_script(
             lua.ADMIT,
             [*_ADMISSION_KEYS, *(keys.limit_of(ask.caller) for ask in asks)],
-            [*self._admission_terms, *chain.from_iterable(map(self._terms_of, asks))],
+            [*self._admission_terms, 1 if may_claim else 0, *chain.from_iterable(map(self._terms_of, asks))],
         )
-        return [self._admissions_in(ask, answer, now_ms) for ask, answer in zip(asks, answers, strict=True)]
+        admissions = [self._admissions_in(ask, answer, now_ms) for ask, answer in zip(asks, answers, strict=True)]
+        return admissions, _grant_in(now_ms, *granted) if granted else None
 
     def _terms_of(self, ask: Ask) -> list[str | int]:
         """What one asks for, as the script of admission takes it."""
@@ -142,12 +151,12 @@ class Coordinator:
         What cannot be claimed is told how it stands.
         """
         args = [part for view, trigger in call.batches for part in (f"{view.batch_id}:{view.coin_id}", trigger)]
-        now_ms, call_in_ms, calls, *answers = await self._link.run_script(
+        answer = await self._link.run_script(
             lua.CLAIM,
             [keys.PREFIX, keys.PENDING, keys.BUDGET, keys.FEED, keys.UNDER_WAY],
             [*self._terms, LEASE_MS, self._keep_ms, call.coins_left, call.characters_left, *args],
         )
-        return Grant(now_ms, call_in(call_in_ms), calls, [standing_in(answer, now_ms) for answer in answers])
+        return _grant_in(*answer)
 
     async def renew(self, claims: Sequence[Claimed]) -> int:
         """Lengthen the leases of claims; return how many are still held."""
@@ -252,6 +261,10 @@ def _allowed(freshness: Freshness, *, honour: bool) -> list[int]:
         int(freshness.only_if_cached),
         int(honour and freshness.is_silent),
     ]
+
+
+def _grant_in(now_ms: int, call_in_ms: int, calls: int, *standings: list[Any]) -> Grant:
+    return Grant(now_ms, call_in(call_in_ms), calls, [standing_in(each, now_ms) for each in standings])
 
 
 def _marks(claims: Sequence[Claimed]) -> list[str | int]:

@@ -105,14 +105,18 @@ class PriceDesk:
             self._start_to_admit()
         if not requests:
             return
+        asked_at = trio.current_time()
         try:
-            answers = await self._coordinator.admit([request.ask for request in requests])
+            asks = [request.ask for request in requests]
+            answers, grant = await self._coordinator.admit(asks, may_claim=self._windows.may_claim)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who asked are told
             if not isinstance(error, CryptoPulseError):
                 _log.error("what became of admissions could not be read", exc_info=error)
             for request in requests:
                 request.refuse(error)
             return
+        if grant:
+            self._windows.hear_grant(grant, asked_at)
         for request, answer in zip(requests, answers, strict=True):
             if not request.left:
                 self._hear(request, answer)

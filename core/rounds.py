@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 import trio
 
-from core.coordinator import Coordinator, Outlook
+from core.coordinator import Coordinator, Grant, Outlook
 from core.errors import RedisUnavailable, Unavailable
 from core.events import BudgetView
 from core.flush_policy import Budget, Call, Plan, View, next_step, plan
@@ -72,7 +72,9 @@ class Rounds:
         self._woken = trio.Event()
         self._look_again_at = float("inf")
         self._was_put_off = False  # the next call, since it was last looked who waits in vain
-        self._reckoned = False  # with the limits of these settings, which may not be those of the last process
+        self.may_claim = (
+            False  # until the budget is reckoned with the limits of these settings, not of the last process
+        )
         self.next_call_at = float("-inf")  # on trio's clock, as far as is known here
         self._told_at_ms = 0  # when that was so, by Redis' clock: what was asked before may be answered after
 
@@ -95,6 +97,17 @@ class Rounds:
             month_calls=self._pace.calls,
             month_projected=self._pace.projected,
         )
+
+    def take(self, grant: Grant, asked_at: float) -> None:
+        """Have what was claimed flushed, its permit asked for then, and take notice of how all else stands."""
+        for standing in grant.standings:
+            if not isinstance(standing, Open):
+                self._keeper.note(standing)
+        if claims := [standing for standing in grant.standings if isinstance(standing, Claimed)]:
+            self._keeper.flush(claims, asked_at)
+        if not isinstance(grant.call_in_ms, str):
+            self._pace.note(grant.calls, grant.now_ms)
+            self._put_off(grant.call_in_ms, grant.now_ms)
 
     def look(self) -> None:
         """Messages may have been missed: what is known of the next call is to be read anew."""
@@ -122,9 +135,9 @@ class Rounds:
             self._look_again_at = trio.current_time() + _ASK_AGAIN_S
 
     async def _round(self) -> None:
-        if not self._reckoned:
+        if not self.may_claim:
             await self._restore(await self._coordinator.outlook())
-            self._reckoned = True
+            self.may_claim = True
         if trio.current_time() < self.next_call_at or not self._ripe_here():
             await self._refuse_late()
             return
@@ -153,18 +166,11 @@ class Rounds:
         """Claim the batches of one call; say whether another one may be claimed."""
         asked_at = trio.current_time()
         grant = await self._coordinator.claim(call)
-        for standing in grant.standings:
-            if not isinstance(standing, Open):
-                self._keeper.note(standing)
-        if claims := [standing for standing in grant.standings if isinstance(standing, Claimed)]:
-            self._keeper.flush(claims, asked_at)
+        self.take(grant, asked_at)
         if isinstance(grant.call_in_ms, str):
             await self._restore(grant)
             self.wake()
-            return False
-        self._pace.note(grant.calls, grant.now_ms)
-        self._put_off(grant.call_in_ms, grant.now_ms)
-        return not grant.call_in_ms
+        return grant.call_in_ms == 0
 
     def _put_off(self, call_in_ms: int, now_ms: int) -> None:
         """Take notice of when the next call may be made, unless something newer was heard."""

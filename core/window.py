@@ -53,7 +53,7 @@ class Window:
 
     def grow(self, size: int) -> None:
         """Take notice of the batch's size; beyond full, one more changes nothing."""
-        is_filled = self.view.size < self._threshold <= size
+        is_filled = self.view.size < self._threshold <= size and not self.view.flushing
         self.view.size = max(self.view.size, size)
         if is_filled:
             self._tell_ripe()  # here and now: for three at once each task that must wake first is time that they wait

@@ -17,7 +17,7 @@ import trio
 
 from core.admissions import Joined
 from core.batches import Result
-from core.coordinator import Coordinator
+from core.coordinator import Coordinator, Grant
 from core.errors import CryptoPulseError, RedisUnavailable, Unavailable, over_budget
 from core.events import BudgetView
 from core.flush_policy import View
@@ -63,6 +63,7 @@ class Windows:
         self._rounds = Rounds(settings, coordinator, ledger, self)
         self._of_batch: dict[str, Window] = {}
         self._of_coin: dict[str, set[Window]] = {}
+        self._flushing: set[str] = set()  # batches that this instance flushes, whoever waits for them
         self._recent: OrderedDict[str, tuple[float, Heard]] = OrderedDict()  # {batch_id: heard at, what}
         self._draining = False
         self._finish_by = float("inf")
@@ -115,6 +116,16 @@ class Windows:
             window.leave(waiter)
             if not window.waiters:
                 self._forget(window)
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether an admission may claim what it fills."""
+        return self._rounds.may_claim
+
+    def hear_grant(self, grant: Grant, asked_at: float) -> None:
+        """Batches were claimed by an admission that was asked for then."""
+        if not self._finishing.is_set():  # or else nobody is left to flush them here: others take over
+            self._rounds.take(grant, asked_at)
 
     def drain(self) -> None:
         """Flush every window now, and those to come at once."""
@@ -187,10 +198,8 @@ class Windows:
 
     def flush(self, claims: Sequence[Claimed], asked_at: float) -> None:
         """Flush batches that were claimed, whoever waits for them; the permit for their call was asked for then."""
-        windows = [window for claim in claims if (window := self._of_batch.get(claim.batch_id))]
-        for window in windows:
-            window.set_flushing(flushing=True)
-        self._context.run(self._nursery.start_soon, self._flush, claims, asked_at, windows)
+        self._set_flushing(claims, flushing=True)
+        self._context.run(self._nursery.start_soon, self._flush, claims, asked_at)
 
     def too_late(self, call_at: float) -> list[str]:
         """Batches with requests that would no longer wait when the next upstream call may be made."""
@@ -218,7 +227,8 @@ class Windows:
         # What this request opened is due a window after it was asked; of what others opened the answer tells no more.
         since = asked_at if joined.size == 1 else trio.current_time()
         due_at = since + joined.due_in_ms / 1000
-        view = View(joined.batch_id, coin_id, due_at, joined.size, draining=self._draining)
+        is_flushing = joined.batch_id in self._flushing
+        view = View(joined.batch_id, coin_id, due_at, joined.size, flushing=is_flushing, draining=self._draining)
         window = Window(view, self._settings.batch_threshold, self._rounds.wake)
         self._of_batch[joined.batch_id] = window
         self._of_coin.setdefault(coin_id, set()).add(window)
@@ -231,10 +241,15 @@ class Windows:
         finally:
             self._forget(window)
 
-    async def _flush(self, claims: Sequence[Claimed], asked_at: float, windows: Sequence[Window]) -> None:
+    async def _flush(self, claims: Sequence[Claimed], asked_at: float) -> None:
         self.hear_results(await self._flusher.flush(claims, asked_at))
-        for window in windows:
-            window.set_flushing(flushing=False)
+        self._set_flushing(claims, flushing=False)
+
+    def _set_flushing(self, claims: Sequence[Claimed], *, flushing: bool) -> None:
+        for claim in claims:
+            (self._flushing.add if flushing else self._flushing.discard)(claim.batch_id)
+            if window := self._of_batch.get(claim.batch_id):
+                window.set_flushing(flushing=flushing)
 
     def _forget(self, window: Window) -> None:
         batch_id, coin_id = window.view.batch_id, window.view.coin_id

@@ -255,7 +255,7 @@ class TestEvents:
 
 class TestRedis:
     def test_every_script_is_there(self) -> None:
-        parts = {"limit", "time", "budget", "learn"}
+        parts = {"limit", "time", "budget", "claiming", "learn"}
         scripts = {path.stem for path in files() if path.suffix == ".lua"} - parts
         told = {name for name in rows(read("core/lua/README.md")) if re.fullmatch(r"[a-z]+", name)}
         assert told - {"script", "name"} == scripts

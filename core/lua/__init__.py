@@ -22,10 +22,10 @@ def _load(name: str, *parts: str) -> Script:
     return Script(name, source, digest)
 
 
-ADMIT: Final = _load("admit", "time", "limit", "budget")
+ADMIT: Final = _load("admit", "time", "limit", "budget", "claiming")
 CHARGE: Final = _load("charge", "time", "limit")
 OUTLOOK: Final = _load("outlook", "time", "budget")
-CLAIM: Final = _load("claim", "time", "budget")
+CLAIM: Final = _load("claim", "time", "budget", "claiming")
 RENEW: Final = _load("renew", "time")
 RELEASE: Final = _load("release", "time", "budget")
 COMPLETE: Final = _load("complete", "time", "budget", "learn")

@@ -1,14 +1,17 @@
 -- For each of several requests: charges the caller once, and for each coin answers from what is at hand, or joins the
 -- coin's open batch, or opens one. Says so on the feed when that fills a batch that others may wait for. A coin that
 -- CoinGecko was lately found not to know gets no batch, nor does one whose earliest call lies beyond the deadline. If
--- nothing is left for any coin of a request, nothing is charged for it.
--- KEYS    1 prefix  2 outbox  3 feed  4 budget  5 pending  6 ... the log of each request's caller
+-- nothing is left for any coin of a request, nothing is charged for it. A batch that is all that was joined, and exactly
+-- full, is claimed at once, with what rides along; where more came there is a crowd, which a claim's way leaves time for.
+-- KEYS    1 prefix  2 outbox  3 feed  4 budget  5 pending  6 under way  7 ... the log of each request's caller
 -- ARGV    1 limit  2 limit window ms  3 threshold  4 window ms  5 ms to keep a batch  6 most prices the outbox
---         may hold  7 ms to the deadline  8, 9, 10 terms of the budget  11 most coins a call, and for each request:
+--         may hold  7 ms to the deadline  8, 9, 10 terms of the budget  11 most coins a call  12 how long their ids may be
+--         in all, each with a comma  13 lease ms  14 1: claim, and for each request:
 --         cost, how old a price may be (ms, or -1), and if the upstream is in trouble, 1: no fetch at all,
 --         1: prices that CoinGecko calls fresh will do, how many coins, and for each coin:
 --         its id, currencies (`usd,eur`), id, should a batch be opened
--- Answer  {now ms, one a request: {'outbox full'} | {'limited', remaining, reset ms} | {'admitted', remaining, reset ms, each}}
+-- Answer  {now ms, what was claimed: {} or as claim.lua answers, one a request: {'outbox full'} |
+--         {'limited', remaining, reset ms} | {'admitted', remaining, reset ms, each}}
 --         each: {'joined', batch id, size, ms until due, latest prices ...} | {'fresh', latest prices ...} | {'unknown'} |
 --         {'absent'} | {'over budget', ms until the earliest call}; latest prices, one a currency: at:until:size:batch:price
 -- Names   <prefix>:open:<coin>  <prefix>:unknown:<coin>  <prefix>:latest:<coin>  <prefix>:batch:<id>
@@ -177,10 +180,22 @@ local function read(at)
   return request, last
 end
 
-local told, request, last = { now }, nil, 11
-for i = 6, #KEYS do
+local function claim_filled()
+  local only = joined[1]
+  if ARGV[14] ~= '1' or not only or joined[2] or only.size ~= threshold then
+    return {}
+  end
+  local where = { prefix = KEYS[1], pending = KEYS[5], budget = KEYS[4], feed = KEYS[3], under_way = KEYS[6] }
+  where.now, where.terms, where.lease, where.keep = now, terms, tonumber(ARGV[13]), keep
+  local characters_left = tonumber(ARGV[12]) - #only.coin - 1
+  local answer, takes_any = claiming(where, { { only.id, only.coin, 'threshold' } }, most - 1, characters_left)
+  return takes_any and answer or {}
+end
+
+local answers, request, last = {}, nil, 14
+for i = 7, #KEYS do
   request, last = read(last + 1)
-  told[#told + 1] = admit(request, KEYS[i])
+  answers[#answers + 1] = admit(request, KEYS[i])
 end
 write_joined()
-return told
+return { now, claim_filled(), unpack(answers) }

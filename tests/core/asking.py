@@ -51,7 +51,7 @@ async def admitted(
 ) -> Admissions:
     """What becomes of a request that is admitted by itself, or raise why it is not."""
     wanted = [Wanted(coin_id, (currency,)) for coin_id in coin_ids]
-    [answer] = await coordinator.admit([Ask("user:ann", wanted, freshness)])
+    ([answer], _none) = await coordinator.admit([Ask("user:ann", wanted, freshness)])
     if isinstance(answer, Exception):
         raise answer
     return answer

@@ -111,13 +111,28 @@ class ModelRedis:
             raise OverLimit(charge)
         return charge
 
-    def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
+    def admit(
+        self, asks: Sequence[Ask], *, may_claim: bool
+    ) -> tuple[list[Admissions | OverLimit | OutboxFull], Grant | None]:
         sizes = {batch_id: batch.size for batch_id, batch in self.batches.items()}
         answers = [self._admit(ask.caller, ask.wanted, ask.freshness) for ask in asks]
-        for batch_id, batch in self.batches.items():
-            if 0 < sizes.get(batch_id, 0) < self.settings.batch_threshold <= batch.size:
-                self.full.append((batch_id, batch.size))
-        return answers
+        joined = [batch_id for batch_id, batch in self.batches.items() if batch.size != sizes.get(batch_id, 0)]
+        filled = [
+            each for each in joined if sizes.get(each, 0) < self.settings.batch_threshold <= self.batches[each].size
+        ]
+        self.full += [(batch_id, self.batches[batch_id].size) for batch_id in filled if sizes.get(batch_id, 0)]
+        return answers, self._claim_filled(filled[0]) if may_claim and filled and len(joined) == 1 else None
+
+    def _claim_filled(self, batch_id: str) -> Grant | None:
+        batch = self.batches[batch_id]
+        view = View(batch_id, batch.coin_id, due_at=0)
+        if batch.size > self.settings.batch_threshold or self.budget.permit_in() != 0:
+            return None
+        if not isinstance(self._stand(view), Open):
+            return None
+        call = Call(self.settings.upstream_max_ids if self.settings.batch_ride_along else 1)
+        call.take(view, "threshold")
+        return self.claim(call)
 
     def _admit(
         self, caller: str, wanted: Sequence[Wanted], freshness: Freshness
@@ -371,8 +386,10 @@ class ModelCoordinator(Coordinator):
     async def charge(self, caller: str, limit: int) -> Charge:
         return (await self._step()).charge(caller, limit)
 
-    async def admit(self, asks: Sequence[Ask]) -> list[Admissions | OverLimit | OutboxFull]:
-        admissions = (await self._step()).admit(asks)
+    async def admit(
+        self, asks: Sequence[Ask], *, may_claim: bool = False
+    ) -> tuple[list[Admissions | OverLimit | OutboxFull], Grant | None]:
+        admissions = (await self._step()).admit(asks, may_claim=may_claim)
         self._fleet.spread_news()
         return admissions
 

@@ -488,15 +488,16 @@ async def test_that_a_call_is_put_off_refuses_nobody_whose_own_call_is_under_way
     desk, other, third = await instances(fleet, "abc")
     fleet.upstream.latency_s = 2.0
     async with trio.open_nursery() as asking:
+        asking.start_soon(asked.ask, third, "ethereum")  # which rides
+        await trio.sleep(0.5)
         for each in (desk, desk, other):
             asking.start_soon(asked.ask, each)
-        asking.start_soon(asked.ask, third, "ethereum")  # which rides
         await trio.sleep(1)
         fleet.upstream.latency_s = 0.1
         await fail_once(fleet, third, limited(60))
 
-    assert called_at(fleet) == [0.0, 1.0]
-    assert times(asked) == [2.0] * 4
+    assert called_at(fleet) == [0.5, 1.5]
+    assert times(asked) == [2.5] * 4
     assert len(asked.quotes) == 4
 
 
@@ -567,8 +568,8 @@ async def test_whom_the_news_of_a_pause_overtook_on_its_way_in_is_refused_before
 ) -> None:
     admit = ModelCoordinator.admit
 
-    async def admit_slowly(self: ModelCoordinator, *args: Any) -> Any:
-        admissions = await admit(self, *args)
+    async def admit_slowly(self: ModelCoordinator, *args: Any, **how: Any) -> Any:
+        admissions = await admit(self, *args, **how)
         await trio.sleep(0.05)  # its answer is on the way
         return admissions
 
@@ -689,9 +690,12 @@ async def test_the_months_last_call_if_it_cost_nothing_is_made_again(
     fleet = fleet_of(nursery, upstream_calls_per_month=1)
     desk, other = await instances(fleet, "ab")
     await fail_once(fleet, desk, failure)
-    await ask_at_once(asked, *[(other,)] * 3, *[(desk, "ethereum")] * 3)
+    async with trio.open_nursery() as asking:
+        asking.start_soon(asked.ask, desk, "ethereum")  # which rides
+        await trio.sleep(0.5)
+        asking.start_soon(fill, asked, other)
 
-    assert len(asked.quotes) == 6
+    assert len(asked.quotes) == 4
     assert fleet.redis.budget.calls == 1
 
 

@@ -45,8 +45,9 @@ async def admit(coordinator: Coordinator, coin_id: str = "bitcoin", currency: st
 
 async def admit_together(coordinator: Coordinator, *currencies: str) -> list[Joined]:
     asks = [Ask(f"user:{code}", [Wanted("bitcoin", (code,))], FETCH) for code in currencies]
-    answers = [answer for answer in await coordinator.admit(asks) if isinstance(answer, Admissions)]
-    return [admission for answer in answers for admission in answer.of_coins if isinstance(admission, Joined)]
+    answers, _none = await coordinator.admit(asks)
+    admitted = [answer for answer in answers if isinstance(answer, Admissions)]
+    return [admission for answer in admitted for admission in answer.of_coins if isinstance(admission, Joined)]
 
 
 async def remaining_after(coordinator: Coordinator, coin_id: str) -> int:

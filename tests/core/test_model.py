@@ -55,8 +55,9 @@ ADMIT = st.tuples(
     st.sampled_from(["ann", "bob"]),
     st.lists(st.builds(Wanted, st.sampled_from(COINS), CURRENCIES), min_size=1, max_size=2),
     FRESHNESS,
+    st.booleans(),
 )
-ADMIT_TOGETHER = st.tuples(st.just("admit together"), st.lists(ADMIT, min_size=2, max_size=3))
+ADMIT_TOGETHER = st.tuples(st.just("admit together"), st.lists(ADMIT, min_size=2, max_size=3), st.booleans())
 CLAIM = st.tuples(
     st.just("claim"),
     st.lists(
@@ -117,6 +118,8 @@ class Side(ABC):
     def timeless(self, answer: object) -> object:
         """An answer without times and with numbers for batch ids: what both sides must agree on."""
         match answer:
+            case (list() as answers, Grant() | None as grant):
+                return (self.timeless(answers), grant and self.timeless(grant))
             case Admissions(charge=charge, of_coins=of_coins):
                 return (charge.remaining, self.timeless(of_coins))
             case OverLimit(charge=charge):
@@ -195,10 +198,10 @@ class Model(Side):
         self.now_ms += 1
         budget = self.redis.budget
         match operation:
-            case ("admit", caller, wanted, freshness):
-                return self.redis.admit([Ask(caller, wanted, freshness)])
-            case ("admit together", admissions):
-                return self.redis.admit([Ask(*each[1:]) for each in admissions])
+            case ("admit", *ask, may_claim):
+                return self.redis.admit([Ask(*ask)], may_claim=may_claim)
+            case ("admit together", admissions, may_claim):
+                return self.redis.admit([Ask(*each[1:-1]) for each in admissions], may_claim=may_claim)
             case ("claim", *call):
                 return self.redis.claim(self.call(*call))
             case ("complete", which, failure, billed):
@@ -258,13 +261,13 @@ class Real(Side):
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def do(self, operation: Operation) -> object:
-        if operation[0] in {"claim", "permit", "restore"}:
+        if operation[0] in {"admit", "admit together", "claim", "permit", "restore"}:
             self.tick()
         match operation:
-            case ("admit", caller, wanted, freshness):
-                return await self.coordinator.admit([Ask(caller, wanted, freshness)])
-            case ("admit together", admissions):
-                return await self.coordinator.admit([Ask(*each[1:]) for each in admissions])
+            case ("admit", *ask, may_claim):
+                return await self.coordinator.admit([Ask(*ask)], may_claim=may_claim)
+            case ("admit together", admissions, may_claim):
+                return await self.coordinator.admit([Ask(*each[1:-1]) for each in admissions], may_claim=may_claim)
             case ("claim", *call):
                 return await self.coordinator.claim(self.call(*call))
             case ("complete", which, failure, billed):

@@ -564,9 +564,9 @@ def admitted_together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many requests each call of the script admitted."""
     admit, calls = ModelCoordinator.admit, []
 
-    async def counted(self: ModelCoordinator, asks: Sequence[Ask]) -> Any:
+    async def counted(self: ModelCoordinator, asks: Sequence[Ask], **how: Any) -> Any:
         calls.append(len(asks))
-        return await admit(self, asks)
+        return await admit(self, asks, **how)
 
     monkeypatch.setattr(ModelCoordinator, "admit", counted)
     return calls
@@ -625,7 +625,7 @@ async def test_who_leaves_is_told_nothing_and_holds_no_place(
 async def test_if_nobody_can_read_what_redis_answers_those_who_asked_are_told_and_others_are_served(
     autojump_clock: MockClock, desk: PriceDesk, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def admit(self: ModelCoordinator, asks: Sequence[Ask]) -> Any:
+    async def admit(self: ModelCoordinator, asks: Sequence[Ask], **how: Any) -> Any:
         await trio.lowlevel.checkpoint()
         raise ValueError("no answer of ours")
 

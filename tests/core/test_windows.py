@@ -127,6 +127,13 @@ async def test_that_a_batch_is_ripe_is_said_when_it_fills_up_and_not_again_for_e
     assert said == [3, 6, 6]
 
 
+async def test_a_batch_that_is_being_flushed_is_not_said_to_be_ripe_when_it_fills_up() -> None:
+    said: list[str] = []
+    window = Window(View(BATCH, "bitcoin", due_at=5, size=1, flushing=True), 3, lambda: said.append("ripe"))
+    window.join(waiter_for(8), 3)
+    assert said == []
+
+
 @pytest.mark.parametrize(
     "end",
     [

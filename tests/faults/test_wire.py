@@ -14,7 +14,7 @@ from tests.faults.wire import (
     RedisWire,
     Settlement,
     accepted_in,
-    grants_in,
+    granted_in,
     opened_in,
     settlements_in,
     writes_prices,
@@ -56,25 +56,34 @@ def test_an_admission_tells_which_batches_it_opened() -> None:
     opened, joined, fresh = [b"joined", b"b1", 1, 5000], [b"joined", b"b2", 2, 4000, None], [b"fresh", b"1:2:3:b3:1.5"]
     now_ms = 1_700_000_000_000
     several = [[b"limited", 0, 60000], [b"admitted", 19, 60000, joined], [b"admitted", 18, 60000, fresh, opened]]
-    assert opened_in([now_ms, *several]) == [Opened("b1", now_ms)]
-    assert opened_in([now_ms, [b"admitted", 20, 60000, [b"over budget", 9000]]]) == []
-    assert opened_in([now_ms, [b"outbox full"]]) == []
+    assert opened_in([now_ms, [], *several]) == [Opened("b1", now_ms)]
+    assert opened_in([now_ms, [], [b"admitted", 20, 60000, [b"over budget", 9000]]]) == []
+    assert opened_in([now_ms, [], [b"outbox full"]]) == []
     assert opened_in(hiredis.ReplyError("OOM")) == []
 
 
 def test_a_granted_claim_is_read_with_its_token_and_redis_time() -> None:
     wire = RedisWire()
     wire.sent(CLAIM)
-    ((_, reply),) = wire.answered(GRANTED)
-    assert grants_in(reply) == [Grant("b1", "bitcoin", "threshold", 1, 1_700_000_000_000)]
+    ((command, reply),) = wire.answered(GRANTED)
+    assert granted_in(command, reply) == [Grant("b1", "bitcoin", "threshold", 1, 1_700_000_000_000)]
 
 
 @pytest.mark.parametrize("reply", [HELD, ERROR])
 def test_a_claim_that_is_not_granted_grants_nothing(reply: bytes) -> None:
     wire = RedisWire()
     wire.sent(CLAIM)
-    ((_, told),) = wire.answered(reply)
-    assert grants_in(told) == []
+    ((command, told),) = wire.answered(reply)
+    assert granted_in(command, told) == []
+
+
+def test_an_admission_tells_what_it_claimed() -> None:
+    (command,) = RedisWire().sent(pack("EVALSHA", lua.ADMIT.digest, 1, "{cryptopulse}", 1500))
+    claimed = [b"granted", b"b1", b"bitcoin", b"threshold", 1, 3, b",usd,", 1_700_000_005_000]
+    admitted = [b"admitted", 19, 60000, [b"joined", b"b1", 3, 5000]]
+    now_ms = 1_700_000_000_000
+    assert granted_in(command, [now_ms, [0, 12, claimed], admitted]) == [Grant("b1", "bitcoin", "threshold", 1, now_ms)]
+    assert granted_in(command, [now_ms, [], admitted]) == []
 
 
 def test_a_completion_is_read_with_its_prices_and_what_was_accepted() -> None:

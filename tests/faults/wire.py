@@ -106,17 +106,26 @@ def opened_in(reply: Any) -> list[Opened]:
     """The batches that an answer to the script `admit` says were opened by it: those that hold one request."""
     if not isinstance(reply, list):  # an error
         return []
-    now_ms, *requests = reply
+    now_ms, _granted, *requests = reply
     coins = [coin for verdict, *rest in requests if verdict == b"admitted" for coin in rest[2:]]
     joined = [(batch_id, size) for kind, batch_id, size, *_ in (one for one in coins if one[0] == b"joined")]
     return [Opened(batch_id.decode(), now_ms) for batch_id, size in joined if size == 1]
 
 
-def grants_in(reply: Any) -> list[Grant]:
-    """The claims that an answer to the script `claim` grants."""
+def granted_in(command: Command, reply: Any) -> list[Grant]:
+    """The claims that an answer to the script `claim` grants, or one to `admit`."""
     if not isinstance(reply, list):  # an error
         return []
-    now_ms, _call_in_ms, _calls, *standings = reply
+    match command.script, reply:
+        case ("claim", [now_ms, _call_in_ms, _calls, *standings]):
+            return _grants_in(now_ms, standings)
+        case ("admit", [now_ms, [_call_in_ms, _calls, *standings], *_requests]):
+            return _grants_in(now_ms, standings)
+        case _:
+            return []
+
+
+def _grants_in(now_ms: int, standings: Sequence[list[Any]]) -> list[Grant]:
     return [
         Grant(batch_id.decode(), coin.decode(), trigger.decode(), fence, now_ms)
         for batch_id, coin, trigger, fence, *_ in (rest for kind, *rest in standings if kind == b"granted")

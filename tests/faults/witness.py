@@ -8,7 +8,7 @@
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -19,10 +19,11 @@ from tests.faults.proxy import Forward, Tap, Taps
 from tests.faults.record import Record
 from tests.faults.wire import (
     Command,
+    Grant,
     PostgresWire,
     RedisWire,
     accepted_in,
-    grants_in,
+    granted_in,
     opened_in,
     settlements_in,
     writes_prices,
@@ -59,7 +60,7 @@ class Witness:
             for command, reply in wire.answered(chunk):
                 if command.script == "admit":
                     self._note_openings(reply)
-                if command.script == "claim" and self._note_claims(reply):
+                if self._note_claims(granted_in(command, reply)):
                     moments.add(Moment.CLAIMED)
                 if command.script == "complete" and self._note_accepted(completing.popleft(), reply):
                     moments.add(Moment.COMPLETED)
@@ -94,8 +95,7 @@ class Witness:
             for opened in opened_in(reply)
         ]
 
-    def _note_claims(self, reply: object) -> bool:
-        grants = grants_in(reply)
+    def _note_claims(self, grants: Sequence[Grant]) -> bool:
         self._record.claims += [
             Claim(
                 at=time.monotonic(),
