@@ -60,7 +60,7 @@ class Keeper(Protocol):
 
 
 class Rounds:
-    """The one task of an instance that claims."""
+    """The one task of an instance that claims what no admission did."""
 
     def __init__(self, settings: Settings, coordinator: Coordinator, ledger: Ledger, keeper: Keeper) -> None:
         self._settings = settings
