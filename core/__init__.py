@@ -7,7 +7,7 @@ The layers, from the front door down; imports point only downwards:
     snapshots, metrics         how this instance stands, for monitors; for Prometheus
     price_desk                 ask(coins): charge, join, wait, answer; price_request: one request, from ask to answer
     windows                    one for each batch that somebody waits for here, in one nursery; alone settles them
-    rounds, window             the one task that claims, for all windows; one batch's life here, until full or due
+    rounds, window             the one task that claims for all windows; one batch's life here, until full or due
     coin_list                  the list of all coins, asked for rarely
     flusher, ledger, pace      claimed batches: fetch > complete; the month's calls: their count, where they will end
     callers, flush_report      charges, and what monitors see of them; what is told of a flush

@@ -23,7 +23,7 @@ from core.redis_connection import PATIENCE_S, ConnectionLost, RedisConnection, k
 # What a Redis says that is, or has become, the wrong one to talk to: connecting anew finds the right one.
 _WRONG_REDIS = ("READONLY", "MASTERDOWN", "LOADING")
 
-# An idle connection is asked for a sign of life this often, so that a hung Redis is noticed by those who only wait.
+# While no answer is due Redis is asked for a sign of life this often: who only waits is to notice that it hangs.
 _QUIET_S = 0.5
 _SECOND_LOOK_S = 0.1
 # So long a call may wait for those before it: ten thousand admissions at once take Redis more than a second.
@@ -173,14 +173,14 @@ class RedisLink:
 
     async def _send(self, connection: RedisConnection) -> None:
         while True:
-            with trio.move_on_after(_QUIET_S):
-                await self._is_held_up.wait()
-            if not self._unanswered:
-                self._post("PING")  # nobody asks for anything: ask for a sign of life
             while self._unsent:
                 pipeline = bytes(self._unsent)
                 await connection.send(pipeline)
                 del self._unsent[: len(pipeline)]
+            with trio.move_on_after(_QUIET_S):
+                await self._is_held_up.wait()
+            if not self._unanswered:
+                self._post("PING")
 
     async def _receive(self, connection: RedisConnection) -> None:
         while True:

@@ -185,12 +185,12 @@ class Windows:
             case Gone() if window:
                 _log.warning("a batch was lost with Redis' memory", batch=standing.batch_id, coin=window.view.coin_id)
                 self.settle(window, RedisUnavailable())
-            case Held(lease_ms=lease_ms, itself=itself) if window:
+            case Held(lease_ms=lease_ms, itself=itself) if window and not window.view.flushing:
                 window.hold(lease_ms / 1000, itself=itself)
             case Open(size=size) if window:
                 window.open(size)
             case _:
-                pass  # nobody waits for it here, or it is claimed, and whoever did that acts on it
+                pass  # nobody waits for it here, or it is claimed, and whoever did that acts on it, or flushes it here
 
     def views(self) -> list[View]:
         """Every batch that somebody waits for here."""

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import time
 
 import pytest
@@ -44,10 +45,37 @@ async def test_what_the_socket_does_not_take_at_once_goes_before_what_comes_afte
     assert replies == {word[0]: word.encode() for word in words}
 
 
+async def test_a_command_is_on_its_way_before_anybody_else_has_a_turn() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        assert RedisConnection(stream).send_at_once(b"PING\r\n") == b""
+        assert theirs.recv(100, socket.MSG_DONTWAIT) == b"PING\r\n"
+
+
 async def test_a_connection_that_cannot_send_at_once_says_so() -> None:
     """As over TLS."""
     ours, _theirs = trio.testing.memory_stream_pair()
     assert RedisConnection(ours).send_at_once(b"PING\r\n") == b"PING\r\n"
+
+
+async def test_what_is_asked_as_soon_as_redis_is_there_goes_out_though_the_socket_takes_nothing_at_once(
+    nursery: trio.Nursery, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RedisConnection, "send_at_once", lambda _, data: data)
+    monkeypatch.setattr("core.redis_link._QUIET_S", float("inf"))
+    replies: list[bytes] = []
+
+    async def ask(link: RedisLink) -> None:
+        await link.wait_up()
+        replies.append(await link.call("PING"))
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as asking:
+            for link in [RedisLink(redis_url) for _ in range(10)]:  # whose turn comes first is a matter of luck
+                asking.start_soon(ask, link)
+                nursery.start_soon(link.run)
+    assert replies == [b"PONG"] * 10
 
 
 async def test_callers_that_are_cancelled_never_shift_the_replies_of_others(link: RedisLink) -> None:

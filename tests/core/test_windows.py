@@ -12,6 +12,7 @@ from core.admissions import Joined
 from core.batches import Result
 from core.errors import TooBusy
 from core.flush_policy import View
+from core.standings import Held
 from core.waiters import Waiter
 from core.window import Window
 from core.windows import Windows
@@ -125,6 +126,17 @@ async def test_that_a_batch_is_ripe_is_said_when_it_fills_up_and_not_again_for_e
     window.release()
     await wait_all_tasks_blocked()
     assert said == [3, 6, 6]
+
+
+async def test_that_a_batch_is_held_by_who_flushes_it_here_makes_nobody_wait_for_the_lease(windows: Windows) -> None:
+    with joined(windows, waiter_for(8), admitted()):
+        (window,) = windows
+        window.set_flushing(flushing=True)
+        windows.note(Held(BATCH, lease_ms=1500, itself=True))
+        assert window.view.held_until < trio.current_time()
+        window.set_flushing(flushing=False)
+        windows.note(Held(BATCH, lease_ms=1500, itself=True))
+        assert window.view.held_until > trio.current_time()
 
 
 async def test_a_batch_that_is_being_flushed_is_not_said_to_be_ripe_when_it_fills_up() -> None:

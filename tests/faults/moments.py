@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Moment(StrEnum):
     """A step of a flush."""
 
-    FULL = "full, not claimed"  # it asks Redis for the claim
+    RIPE = "ripe, not claimed"  # it asks Redis for the claim
     CLAIMED = "claimed"  # Redis' answer grants it
     CALLING = "during the call"  # it has asked the upstream
     ANSWERED = "answer arrived"  # it tells Redis the result

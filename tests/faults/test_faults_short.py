@@ -15,7 +15,7 @@ from tests.faults.instance import PLACES
 from tests.faults.moments import Death, Freeze, Moment
 from tests.faults.outages import OUTAGES
 from tests.faults.servers import Servers
-from tests.faults.traffic import one_at_each_place, steady
+from tests.faults.traffic import coming_to, one_at_each_place, steady
 from tests.waiting import until
 
 # So that a fault of a second meets batches in every state.
@@ -41,9 +41,12 @@ async def test_a_death_at_any_moment_of_a_flush_costs_one_call_at_most(servers: 
         calls: dict[Moment, int] = {}
         for moment in Moment:
             fleet.ambush, before = Death(moment), len(fleet.upstream.given)
-            requests = await fleet.clients.drive(one_at_each_place(f"coin-{moment.name.lower().replace('_', '-')}"))
+            coin = f"coin-{moment.name.lower().replace('_', '-')}"
+            requests = await fleet.clients.drive(coming_to(moment, one_at_each_place(coin)))
             await fleet.ambush.sprung.wait()
             dead = fleet.ambush.victim
+            claimed_at = min(claim.at for claim in fleet.record.claims if claim.coin == coin)
+            assert (claimed_at > fleet.ambush.at) == (moment is Moment.RIPE)
             calls[moment] = len(fleet.upstream.given) - before
             assert statuses([one for one in requests if one.instance != dead.name]) == {200}, moment
             await fleet.restart(dead)

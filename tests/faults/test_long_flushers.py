@@ -14,7 +14,7 @@ from tests.faults.instance import PLACES
 from tests.faults.moments import Death, Freeze, Moment
 from tests.faults.scale import BURSTS, KILLS, STALLS, random_for
 from tests.faults.servers import Servers
-from tests.faults.traffic import burst, jostling
+from tests.faults.traffic import burst, coming_to, jostling
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(7200)]
 
@@ -32,7 +32,7 @@ async def test_who_waits_at_a_survivor_gets_a_price_whenever_the_flusher_dies(
         await fleet.start(*PLACES)
         for kill in range(KILLS):
             fleet.ambush, before = Death(moment), len(fleet.upstream.given)
-            requests = await fleet.clients.drive(jostling(random, f"coin-{kill}"))
+            requests = await fleet.clients.drive(coming_to(moment, jostling(random, f"coin-{kill}")))
             await fleet.ambush.sprung.wait()
             survivors = [request for request in requests if request.instance != fleet.ambush.victim.name]
             survived += outcomes(survivors)

@@ -10,6 +10,7 @@ from tests.faults.clients import Ask
 from tests.faults.fleet import Fleet
 from tests.faults.history import Request
 from tests.faults.instance import PLACES
+from tests.faults.moments import Moment
 
 COINS = ("bitcoin", "ethereum", "solana", "dogecoin", "cardano", "tron", "monero", "stellar")
 CURRENCIES = ("usd", "eur", "gbp")
@@ -24,6 +25,14 @@ def jostling(random: Random, coin: str) -> list[Ask]:
     """The same at once, or within 50 ms in any order."""
     within_s = random.choice((0.0, 0.05))
     return [Ask(random.uniform(0, within_s), coin, "usd", place) for place in PLACES]
+
+
+def coming_to(moment: Moment, asks: list[Ask]) -> list[Ask]:
+    """Of requests that fill a batch, as many as bring a flusher to this moment.
+
+    Whoever fills a batch has it claimed; for a claim of its own it must be due before it is full.
+    """
+    return asks[1:] if moment is Moment.RIPE else asks
 
 
 def steady(

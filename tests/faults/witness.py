@@ -49,7 +49,7 @@ class Witness:
             moments = set()
             for command in wire.sent(chunk):
                 if command.script == "claim":
-                    moments.add(Moment.FULL)
+                    moments.add(Moment.RIPE)
                 if command.script == "complete":
                     moments.add(Moment.ANSWERED)
                     completing.append([self._note_completion(done) for done in self._completions(command)])
