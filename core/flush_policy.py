@@ -8,9 +8,9 @@ since others may have opened it (claiming.lua, and a test holds that to `ride_al
 fills exactly (admit.lua).
 
 A call is made when a batch is ripe: full, due, abandoned by its flusher, or drained. Whatever else is open rides along,
-since CoinGecko bills a call the same for one coin or for hundreds. To flush all that is pending at the earliest deadline
-makes exactly as few calls as an optimum that knows the future: the requests' windows are intervals, the calls are
-points, and every interval must hold one.
+since CoinGecko bills a call the same for one coin or for hundreds. To flush all that is pending at the earliest
+deadline makes exactly as few calls as an optimum that knows the future: the requests' windows are intervals, the calls
+are points, and every interval must hold one.
 """
 
 from collections.abc import Iterable, Sequence
