@@ -72,7 +72,7 @@ def measure(service: Service, order: Order) -> Measured:
     # It ends by itself: every wait in it has its end.
     with subprocess.Popen(_GENERATOR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_REPOSITORY) as process:  # noqa: S603 - ours
         assert process.stdin is not None  # noqa: S101 - as asked for above
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101 - so was this
         with process.stdin:
             process.stdin.write(msgspec.json.encode(order))
         before, after, held = None, None, None

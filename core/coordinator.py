@@ -114,7 +114,7 @@ class Coordinator:
         now_ms, granted, *answers = await self._link.run_script(
             lua.ADMIT,
             [*_ADMISSION_KEYS, *(keys.limit_of(ask.caller) for ask in asks)],
-            [*self._admission_terms, 1 if may_claim else 0, *chain.from_iterable(map(self._terms_of, asks))],
+            [*self._admission_terms, int(may_claim), *chain.from_iterable(map(self._terms_of, asks))],
         )
         admissions = [self._admissions_in(ask, answer, now_ms) for ask, answer in zip(asks, answers, strict=True)]
         return admissions, _grant_in(now_ms, *granted) if granted else None

@@ -72,9 +72,8 @@ class Rounds:
         self._woken = trio.Event()
         self._look_again_at = float("inf")
         self._was_put_off = False  # the next call, since it was last looked who waits in vain
-        self.may_claim = (
-            False  # until the budget is reckoned with the limits of these settings, not of the last process
-        )
+        # From when on the budget is reckoned with the limits of these settings, not with those of the last process.
+        self.may_claim = False
         self.next_call_at = float("-inf")  # on trio's clock, as far as is known here
         self._told_at_ms = 0  # when that was so, by Redis' clock: what was asked before may be answered after
 

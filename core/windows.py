@@ -246,10 +246,10 @@ class Windows:
         self._set_flushing(claims, flushing=False)
 
     def _set_flushing(self, claims: Sequence[Claimed], *, flushing: bool) -> None:
-        for claim in claims:
-            (self._flushing.add if flushing else self._flushing.discard)(claim.batch_id)
-            if window := self._of_batch.get(claim.batch_id):
-                window.set_flushing(flushing=flushing)
+        batch_ids = {claim.batch_id for claim in claims}
+        self._flushing = self._flushing | batch_ids if flushing else self._flushing - batch_ids
+        for batch_id in batch_ids & self._of_batch.keys():
+            self._of_batch[batch_id].set_flushing(flushing=flushing)
 
     def _forget(self, window: Window) -> None:
         batch_id, coin_id = window.view.batch_id, window.view.coin_id

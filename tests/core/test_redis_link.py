@@ -53,6 +53,12 @@ async def test_a_command_is_on_its_way_before_anybody_else_has_a_turn() -> None:
         assert theirs.recv(100, socket.MSG_DONTWAIT) == b"PING\r\n"
 
 
+async def test_a_command_waits_for_no_task_that_sends(link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(RedisConnection, "send")
+    with trio.fail_after(5):
+        assert await link.call("PING") == b"PONG"
+
+
 async def test_a_connection_that_cannot_send_at_once_says_so() -> None:
     """As over TLS."""
     ours, _theirs = trio.testing.memory_stream_pair()
